@@ -1,0 +1,114 @@
+#!/bin/bash
+# Builds the parts of the emulated KVM host in build/kvm-host/:
+#   vmlinux     Debian's kernel, unpacked from its .deb (nothing is installed)
+#   initrd      our agent as /init and the modules that KVM and 9p need
+# Both are kept as long as what they are made from does not change.
+set -euo pipefail
+
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(cd "$here/../.." && pwd)
+out=$top/build/kvm-host
+meta=linux-image-6.12-amd64 # what it resolves to today is in $out/kernel.name
+
+# In the order of loading; dependencies are added by modules.dep.
+modules="9pnet_virtio 9p overlay irqbypass ccp kvm kvm-amd"
+
+say() { printf 'kvm-host: %s\n' "$*" >&2; }
+die() { say "$*"; exit 125; }
+started=$SECONDS
+
+stamp=$(cat "$here/agent.c" "$here/build.sh" | sha256sum | cut -c1-16)
+if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$stamp" ] &&
+   [ -e "$out/vmlinux" ] && [ -e "$out/initrd" ]; then
+	exit 0
+fi
+mkdir -p "$out"
+exec 9>"$out/lock"
+flock 9
+[ "$(cat "$out/stamp" 2>/dev/null)" = "$stamp" ] && exit 0 # another one built it
+
+for tool in apt-get dpkg-deb musl-gcc xz cpio depmod; do
+	PATH=$PATH:/sbin:/usr/sbin command -v "$tool" >/dev/null || die "needs '$tool'; run tools/setup/packages.sh kvm-host"
+done
+work=$(mktemp -d "$out/work.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+
+# The kernel: ./boot/vmlinuz-* and ./lib/modules from the package.
+fetch_kernel() {
+	local pkg deb
+	pkg=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
+	[ -n "$pkg" ] || die "apt knows no $meta; 'apt-get update' first (Debian 12 with its security archive has it)"
+	say "getting the kernel package $pkg (about 105 MB, once)"
+	(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$pkg" >apt.log 2>&1) ||
+		die "apt-get download $pkg failed: $(tail -n 1 "$work/apt.log")"
+	deb=$(echo "$work"/*.deb)
+	mkdir "$work/deb"
+	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$work/deb" --wildcards \
+		'./boot/vmlinuz-*' './boot/config-*' './lib/modules/*/modules.*' \
+		'./lib/modules/*/kernel/net/9p/*' './lib/modules/*/kernel/fs/9p/*' \
+		'./lib/modules/*/kernel/fs/netfs/*' './lib/modules/*/kernel/fs/overlayfs/*' \
+		'./lib/modules/*/kernel/virt/*' './lib/modules/*/kernel/arch/x86/kvm/*' \
+		'./lib/modules/*/kernel/drivers/crypto/ccp/*' './lib/modules/*/kernel/fs/fscache/*' \
+		2>"$work/tar.log" || [ -d "$work/deb/lib/modules" ] || die "cannot unpack $deb"
+	rm -f "$deb"
+	find "$work/deb/lib/modules" -name '*.ko.xz' -exec xz -d {} +
+	PATH=$PATH:/sbin:/usr/sbin depmod -b "$work/deb" "$(ls "$work/deb/lib/modules")" 2>/dev/null
+	python_unpack "$work/deb/boot"/vmlinuz-* "$work/vmlinux"
+	rm -rf "$out/deb"
+	mv "$work/deb" "$out/deb"
+	mv "$work/vmlinux" "$out/vmlinux"
+	echo "$pkg" >"$out/kernel.name"
+}
+
+# The ELF inside a bzImage: started through its PVH entry, it need not unpack
+# itself under emulation, which saves seconds at every start.
+python_unpack() {
+	/usr/bin/python3 - "$1" "$2" <<'PY'
+import struct, subprocess, sys
+data = open(sys.argv[1], "rb").read()
+setup = (data[0x1f1] or 4) + 1
+offset, length = struct.unpack_from("<II", data, 0x248)
+payload = data[setup * 512 + offset:][:length]
+tools = {b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"\x1f\x8b": "gzip"}
+tool = next((t for m, t in tools.items() if payload.startswith(m)), None)
+if tool is None:
+    sys.exit("kvm-host: the kernel is packed in a way that is not known here")
+# Four bytes of length follow the stream; the tools call that trailing garbage.
+elf = subprocess.run([tool, "-dc"], input=payload[:-4], stdout=subprocess.PIPE).stdout
+if not elf.startswith(b"\x7fELF"):
+    sys.exit("kvm-host: no ELF in the kernel image")
+open(sys.argv[2], "wb").write(elf)
+PY
+}
+
+# The modules asked for and what they need, each after its dependencies.
+module_order() {
+	awk -v want="$modules" '
+	function name(p) { sub(/.*\//, "", p); sub(/\.ko.*/, "", p); gsub(/-/, "_", p); return p }
+	function visit(n,   i, k, d) {
+		if (seen[n]++) return
+		k = split(deps[n], d, " ")
+		for (i = k; i >= 1; i--) visit(name(d[i]))
+		if (file[n] == "") { print "missing " n > "/dev/stderr"; exit 1 }
+		print file[n]
+	}
+	{ split($0, a, ":"); p = a[1]; n = name(p); sub(/\.xz$/, "", p); file[n] = p; deps[n] = a[2] }
+	END { k = split(want, w, " "); for (i = 1; i <= k; i++) visit(name(w[i])) }
+	' "$1/modules.dep"
+}
+
+[ -e "$out/vmlinux" ] && [ -d "$out/deb" ] || fetch_kernel
+
+root=$work/root
+mkdir -p "$root/dev"
+musl-gcc -static -Os -Wall -Wextra -Werror -idirafter /usr/include \
+	-idirafter "/usr/include/$(gcc -print-multiarch)" -o "$root/init" "$here/agent.c"
+moddir=$(echo "$out"/deb/lib/modules/*)
+module_order "$moddir" | while read -r path; do
+	cp "$moddir/$path" "$root/$(basename "$path")"
+	echo "/$(basename "$path")"
+done >"$root/modules.list"
+(cd "$root" && find . -print0 | LC_ALL=C sort -z | cpio --quiet -0 -o -H newc -R 0:0 2>/dev/null) >"$work/initrd"
+mv "$work/initrd" "$out/initrd"
+echo "$stamp" >"$out/stamp"
+say "built ($(cat "$out/kernel.name")) in $((SECONDS - started)) s"
