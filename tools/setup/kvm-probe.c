@@ -1,0 +1,279 @@
+/*
+ * kvm-probe: see kvm-probe.h.
+ *
+ * What the guest controls here: nothing, the guest is the code below.
+ *
+ * Guest memory, 64 KiB at 0, all of it mapped by one 2 MiB page:
+ *   0x1000 PML4  0x2000 PDPT  0x3000 PD  0x4000 GDT  0x5000 IDT
+ *   0x6000 code  0x8000 top of stack     0x9000 data
+ */
+#define _GNU_SOURCE
+#include "kvm-probe.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum {
+	MEM_SIZE = 0x10000,
+	PML4 = 0x1000,
+	PDPT = 0x2000,
+	PD = 0x3000,
+	GDT = 0x4000,
+	IDT = 0x5000,
+	CODE = 0x6000,
+	STACK = 0x8000,
+	DATA = 0x9000,
+	INT3_HANDLER = 0x100, /* offset in the code */
+	PORT = 0x80,
+	TIME_LIMIT_S = 2,
+};
+
+/* Each step stores its number at 0x9800, so that a failure can be named. */
+__asm__(".pushsection .rodata\n"
+	".globl kvm_probe_code, kvm_probe_code_end\n"
+	"kvm_probe_code:\n"
+	"	movl	$1, 0x9800\n"
+	"	xorl	%eax, %eax\n"
+	"	xorl	%edx, %edx\n"
+	"	movl	$7, %ebx\n"
+	"	xorl	%ecx, %ecx\n"
+	"	lock cmpxchg16b 0x9000\n"
+	"	movl	$2, 0x9800\n"
+	"	fxsave64 0x9100\n"
+	"	movl	$3, 0x9800\n"
+	"	movl	$3, %eax\n"
+	"	xorl	%edx, %edx\n"
+	"	xrstor64 0x9400\n"
+	"	movl	$4, 0x9800\n"
+	"	int3\n" /* the handler sets step 5 and leaves by iretq */
+	"	movl	$6, 0x9800\n"
+	"	movl	0x9000, %eax\n"
+	"	outb	%al, $0x80\n"
+	"1:	hlt\n"
+	"	jmp	1b\n"
+	"	.org	kvm_probe_code + 0x100\n"
+	"	movl	$5, 0x9800\n"
+	"	iretq\n"
+	"kvm_probe_code_end:\n"
+	".popsection\n");
+
+extern const unsigned char kvm_probe_code[], kvm_probe_code_end[];
+
+static const char *const step_name[] = {
+	[0] = "entering 64-bit mode", [1] = "lock cmpxchg16b", [2] = "fxsave",
+	[3] = "xrstor",		      [4] = "int3",	       [5] = "iretq",
+	[6] = "out to a port",
+};
+
+struct probe {
+	int vm;
+	int vcpu;
+	unsigned char *mem;
+	struct kvm_run *run;
+	size_t run_size;
+	char *why;
+	size_t why_size;
+};
+
+static int say_no(struct probe *p, const char *what)
+{
+	snprintf(p->why, p->why_size, "%s: %s", what, strerror(errno));
+	return 0;
+}
+
+static void put64(struct probe *p, unsigned addr, uint64_t value)
+{
+	memcpy(p->mem + addr, &value, sizeof(value));
+}
+
+static void fill_memory(struct probe *p)
+{
+	uint64_t handler = CODE + INT3_HANDLER;
+
+	put64(p, PML4, PDPT | 3);
+	put64(p, PDPT, PD | 3);
+	put64(p, PD, 0x83); /* 2 MiB, present, writable */
+	put64(p, GDT + 0x08, 0x00209b0000000000); /* 64-bit code */
+	put64(p, GDT + 0x10, 0x0000930000000000); /* data */
+	/* vector 3: present interrupt gate, selector 8 */
+	put64(p, IDT + 3 * 16, (handler & 0xffff) | 8 << 16 | 0x8e00ULL << 32);
+	memcpy(p->mem + CODE, kvm_probe_code,
+	       (size_t)(kvm_probe_code_end - kvm_probe_code));
+}
+
+static int set_cpuid(struct probe *p, int kvm_fd)
+{
+	struct {
+		struct kvm_cpuid2 head;
+		struct kvm_cpuid_entry2 entries[256];
+	} *cpuid = calloc(1, sizeof(*cpuid));
+	int ok;
+
+	if (!cpuid)
+		return say_no(p, "memory");
+	cpuid->head.nent = 256;
+	ok = ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) == 0 &&
+	     ioctl(p->vcpu, KVM_SET_CPUID2, cpuid) == 0;
+	free(cpuid);
+	return ok ? 1 : say_no(p, "KVM refused its own CPUID");
+}
+
+static int set_state(struct probe *p)
+{
+	struct kvm_segment code = { .limit = 0xffffffff, .selector = 8, .type = 11,
+				    .present = 1, .s = 1, .l = 1, .g = 1 };
+	struct kvm_segment data = { .limit = 0xffffffff, .selector = 16, .type = 3,
+				    .present = 1, .s = 1, .db = 1, .g = 1 };
+	struct kvm_segment task = { .limit = 0x67, .type = 11, .present = 1 };
+	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs[0] = { .xcr = 0, .value = 3 } };
+	struct kvm_regs regs = { .rip = CODE, .rsp = STACK, .rflags = 2 };
+	struct kvm_sregs s;
+
+	if (ioctl(p->vcpu, KVM_GET_SREGS, &s) != 0)
+		return say_no(p, "KVM_GET_SREGS");
+	s.cs = code;
+	s.ds = s.es = s.fs = s.gs = s.ss = data;
+	s.tr = task;
+	s.gdt.base = GDT;
+	s.gdt.limit = 0x17;
+	s.idt.base = IDT;
+	s.idt.limit = 0xfff;
+	s.cr3 = PML4;
+	s.cr0 = 0x80050033; /* PG AM WP NE ET MP PE */
+	s.cr4 = 0x40620;    /* OSXSAVE OSXMMEXCPT OSFXSR PAE */
+	s.efer = 0x500;	    /* LMA LME */
+	if (ioctl(p->vcpu, KVM_SET_SREGS, &s) != 0)
+		return say_no(p, "KVM_SET_SREGS");
+	if (ioctl(p->vcpu, KVM_SET_XCRS, &xcrs) != 0)
+		return say_no(p, "KVM_SET_XCRS");
+	if (ioctl(p->vcpu, KVM_SET_REGS, &regs) != 0)
+		return say_no(p, "KVM_SET_REGS");
+	return 1;
+}
+
+static int set_up(struct probe *p, int kvm_fd)
+{
+	struct kvm_userspace_memory_region slot = { .memory_size = MEM_SIZE };
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args[0] = 24 };
+	int run_size;
+
+	if (ioctl(kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return say_no(p, "not a KVM device");
+	p->vm = ioctl(kvm_fd, KVM_CREATE_VM, 0);
+	if (p->vm < 0)
+		return say_no(p, "KVM_CREATE_VM");
+	if (ioctl(p->vm, KVM_ENABLE_CAP, &split) != 0)
+		return say_no(p, "KVM has no split irqchip");
+	p->mem = mmap(NULL, MEM_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->mem == MAP_FAILED)
+		return say_no(p, "memory");
+	fill_memory(p);
+	slot.userspace_addr = (uintptr_t)p->mem;
+	if (ioctl(p->vm, KVM_SET_USER_MEMORY_REGION, &slot) != 0)
+		return say_no(p, "KVM_SET_USER_MEMORY_REGION");
+	p->vcpu = ioctl(p->vm, KVM_CREATE_VCPU, 0);
+	if (p->vcpu < 0)
+		return say_no(p, "KVM_CREATE_VCPU");
+	run_size = ioctl(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+	if (run_size <= 0)
+		return say_no(p, "KVM_GET_VCPU_MMAP_SIZE");
+	p->run_size = (size_t)run_size;
+	p->run = mmap(NULL, p->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, p->vcpu, 0);
+	if (p->run == MAP_FAILED)
+		return say_no(p, "mapping kvm_run");
+	return set_cpuid(p, kvm_fd) && set_state(p);
+}
+
+static int judge(struct probe *p, int rc)
+{
+	unsigned step = p->mem[0x9800];
+	const char *at = step < 7 ? step_name[step] : "?";
+
+	if (rc != 0 && errno == EINTR)
+		snprintf(p->why, p->why_size, "KVM hangs at '%s'", at);
+	else if (rc != 0)
+		snprintf(p->why, p->why_size, "KVM_RUN at '%s': %s", at, strerror(errno));
+	else if (p->run->exit_reason == KVM_EXIT_IO && p->run->io.port == PORT && step == 6) {
+		snprintf(p->why, p->why_size, "KVM runs what a Linux kernel needs");
+		return 1;
+	} else if (p->run->exit_reason == KVM_EXIT_INTERNAL_ERROR)
+		snprintf(p->why, p->why_size,
+			 "KVM cannot run '%s' in a guest's kernel, so no ordinary Linux "
+			 "boots in it (software virtualization without VMX or SVM?)", at);
+	else
+		snprintf(p->why, p->why_size, "KVM gave up at '%s' (exit reason %u)", at,
+			 p->run->exit_reason);
+	return 0;
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+static int run_limited(struct probe *p)
+{
+	struct sigaction act = { .sa_handler = on_alarm }, old;
+	/* Repeats, so that a signal just before KVM_RUN is not the only one. */
+	struct itimerval limit = { { 0, 100000 }, { TIME_LIMIT_S, 0 } }, off = { 0 };
+	int rc, e;
+
+	sigaction(SIGALRM, &act, &old);
+	setitimer(ITIMER_REAL, &limit, NULL);
+	rc = ioctl(p->vcpu, KVM_RUN, 0);
+	e = errno;
+	setitimer(ITIMER_REAL, &off, NULL);
+	sigaction(SIGALRM, &old, NULL);
+	errno = e;
+	return judge(p, rc);
+}
+
+int kvm_probe(int kvm_fd, char *why, size_t why_size)
+{
+	struct probe p = { .vm = -1, .vcpu = -1, .mem = MAP_FAILED, .run = MAP_FAILED,
+			   .why = why, .why_size = why_size };
+	int can = set_up(&p, kvm_fd) && run_limited(&p);
+
+	if (p.run != MAP_FAILED)
+		munmap(p.run, p.run_size);
+	if (p.vcpu >= 0)
+		close(p.vcpu);
+	if (p.vm >= 0)
+		close(p.vm);
+	if (p.mem != MAP_FAILED)
+		munmap(p.mem, MEM_SIZE);
+	return can;
+}
+
+#ifndef KVM_PROBE_NO_MAIN
+/* Prints the reason; status 0: can, 1: cannot. */
+int main(void)
+{
+	char why[256];
+	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int can = 0;
+
+	if (fd >= 0) {
+		can = kvm_probe(fd, why, sizeof(why));
+		close(fd);
+	} else if (errno == ENOENT) {
+		snprintf(why, sizeof(why), "there is no /dev/kvm");
+	} else {
+		snprintf(why, sizeof(why), "/dev/kvm: %s%s", strerror(errno),
+			 errno == EACCES ? " (be in group kvm)" : "");
+	}
+	puts(why);
+	return can ? 0 : 1;
+}
+#endif
