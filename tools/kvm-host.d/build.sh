@@ -33,14 +33,25 @@ done
 work=$(mktemp -d "$out/work.XXXXXX")
 trap 'rm -rf "$work"' EXIT
 
+# Downloads the package that $meta stands for, and prints its name.
+try_download() {
+	local pkg
+	pkg=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
+	[ -n "$pkg" ] || { echo "apt knows no $meta" >"$work/apt.log"; return 1; }
+	say "getting the kernel package $pkg (about 105 MB, once)"
+	(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$pkg" >apt.log 2>&1) &&
+		echo "$pkg"
+}
+
 # The kernel: ./boot/vmlinuz-* and ./lib/modules from the package.
 fetch_kernel() {
 	local pkg deb
-	pkg=$(apt-cache depends "$meta" 2>/dev/null | awk '/Depends: linux-image/ { print $2; exit }')
-	[ -n "$pkg" ] || die "apt knows no $meta; 'apt-get update' first (Debian 12 with its security archive has it)"
-	say "getting the kernel package $pkg (about 105 MB, once)"
-	(cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$pkg" >apt.log 2>&1) ||
-		die "apt-get download $pkg failed: $(tail -n 1 "$work/apt.log")"
+	pkg=$(try_download) || {
+		# No lists, or old ones: get new ones if we may.
+		[ "$(id -u)" -ne 0 ] || apt-get update -qq >"$work/apt.log" 2>&1 </dev/null || true
+		pkg=$(try_download) ||
+			die "apt cannot get $meta ($(tail -n 1 "$work/apt.log")); Debian 12 with its security archive has it: 'apt-get update' as root, then again"
+	}
 	deb=$(echo "$work"/*.deb)
 	mkdir "$work/deb"
 	dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$work/deb" --wildcards \
