@@ -1,0 +1,166 @@
+#!/bin/bash
+# Builds a guest kernel from Debian's linux-source-6.12 and the fragments here.
+#
+#   kernel-config/build.sh [default|loopback|microvm]
+#
+#   default   build/share/dolania/vmlinux            no network at all
+#   loopback  build/share/dolania/vmlinux-loopback   with 127.0.0.1
+#   microvm   build/bench/vmlinux-microvm            the default one, as QEMU's microvm boots it
+#
+# The result is cached: its key is a hash over the fragments, patches, this
+# script, the source package's version and the compiler's. The unpacked source
+# and the object directory are shared by the variants, so a second variant
+# recompiles only what its options touch. Symbols for profiling and for reading
+# an oops: build/kernel/VARIANT/{vmlinux.sym,System.map}.
+set -euo pipefail
+export LC_ALL=C
+
+variant=${1:-default}
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(dirname "$here")
+work=$top/build/kernel
+tarball=/usr/src/linux-source-6.12.tar.xz
+fragments=(base virtio log)
+
+case $variant in
+default)  out=$top/build/share/dolania/vmlinux ;;
+loopback) out=$top/build/share/dolania/vmlinux-loopback; fragments+=(loopback) ;;
+microvm)  out=$top/build/bench/vmlinux-microvm; fragments+=(microvm) ;;
+*)        echo "usage: $0 [default|loopback|microvm]" >&2; exit 2 ;;
+esac
+
+die() { echo "kernel $variant: $*" >&2; exit 1; }
+
+# One line that is overwritten on a terminal; silent otherwise (say() talks).
+progress() { if [ -t 2 ]; then printf '\r\033[Kkernel %s: %s' "$variant" "$*" >&2; fi; }
+say() { if [ -t 2 ]; then printf '\r\033[K' >&2; fi; echo "kernel $variant: $*" >&2; }
+
+# What decides the unpacked source: package version and patches.
+source_key() {
+	echo "$version"
+	cat "${patches[@]}" /dev/null
+	declare -f unpack
+}
+
+# What decides the kernel: that, the fragments, this script and the compiler.
+kernel_key() {
+	source_key
+	cat "${fragments[@]}" "$here/build.sh"
+	${CC:-gcc} -dumpfullversion
+}
+
+hash() { sha256sum | cut -d' ' -f1; }
+
+# Only what an x86 build without hardware drivers can reach: a third of the
+# files. Every Kconfig and Makefile stays, they include each other.
+unpack() {
+	local a x=()
+	for a in alpha arc arm arm64 csky hexagon loongarch m68k microblaze mips \
+	         nios2 openrisc parisc powerpc riscv s390 sh sparc um xtensa; do
+		x+=(--exclude="*/arch/$a/*.[chS]")
+	done
+	for a in drivers/gpu drivers/net/ethernet drivers/net/wireless drivers/media \
+	         drivers/staging drivers/scsi drivers/iio drivers/infiniband sound; do
+		x+=(--exclude="*/$a/*.[chS]")
+	done
+	rm -rf "$work/src" "$work/obj"
+	mkdir -p "$work/src"
+	tar --no-same-owner -xJf "$tarball" -C "$work/src" --strip-components=1 "${x[@]}" \
+		--exclude='*/Documentation/*/*' --exclude='*/tools/testing/*' \
+		--exclude='*/tools/perf/*' --exclude='*/arch/*.dts' --exclude='*/arch/*.dtsi'
+	local p
+	for p in "${patches[@]}"; do
+		patch -s -d "$work/src" -p1 <"$p"
+	done
+}
+
+# Every option line must have its reason in the comment line above it.
+check_reasons() {
+	awk 'function bad() { printf "%s:%d: no reason above %s\n", FILENAME, FNR, $0; n++ }
+	     FNR == 1 { prev = "" }
+	     /^CONFIG_/ || /^# CONFIG_.* is not set$/ { if (prev != "reason") bad(); prev = "option"; next }
+	     /^# ./ { prev = "reason"; next }
+	     { prev = "" }
+	     END { exit n > 0 }' "$@" >&2
+}
+
+# Every requested option must be in the configuration as requested. An option
+# that is off may also be absent (its dependencies are off).
+check_taken() {
+	awk 'NR == FNR { if (/^CONFIG_/) { split($0, a, "="); have[a[1]] = $0 } next }
+	     /^CONFIG_/ { split($0, a, "="); if (have[a[1]] != $0) { print "  wanted " $0 ", got " (have[a[1]] ? have[a[1]] : "nothing"); n++ } }
+	     /^# CONFIG_.* is not set$/ { if ($2 in have) { print "  wanted " $0 ", got " have[$2]; n++ } }
+	     END { exit n > 0 }' "$work/obj/.config" "$@" >&2
+}
+
+kmake() {
+	make -C "$work/src" O="$work/obj" ARCH=x86_64 CC="${CC:-gcc}" \
+		KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970' KBUILD_BUILD_VERSION=1 \
+		KBUILD_BUILD_USER=dolania KBUILD_BUILD_HOST=dolania "$@"
+}
+
+fail() {
+	say "failed; errors and last lines of $log:"
+	grep -aE 'rror:|\*\*\* ' "$log" | head -n 10 >&2 || true
+	tail -n 20 "$log" >&2
+	exit 1
+}
+
+build() {
+	local dir=$work/$variant start=$SECONDS count total
+	log=$dir/build.log
+	mkdir -p "$dir" "$(dirname "$out")"
+	rm -f "$dir/key"
+
+	if [ "$(cat "$work/src/.key" 2>/dev/null)" != "$skey" ]; then
+		progress "unpacking $tarball"
+		unpack
+		echo "$skey" >"$work/src/.key"
+	fi
+
+	mkdir -p "$work/obj"
+	cat "${fragments[@]}" >"$dir/requested.config"
+	progress "configuring"
+	kmake KCONFIG_ALLCONFIG="$dir/requested.config" allnoconfig >"$log" 2>&1 || fail
+	kmake olddefconfig >>"$log" 2>&1 </dev/null || fail
+	check_taken "${fragments[@]}" || die "options above did not take effect"
+	cp "$work/obj/.config" "$dir/config"
+
+	say "building ($(nproc) jobs, log $log)"
+	kmake -j"$(nproc)" vmlinux >>"$log" 2>&1 </dev/null &
+	local pid=$!
+	trap 'kill $pid 2>/dev/null' EXIT
+	total=$(cat "$work/objects" 2>/dev/null || echo 1060)
+	while kill -0 $pid 2>/dev/null; do
+		count=$(grep -cE '^  (CC|AS) ' "$log" || true)
+		progress "compiled $count of at most ~$total, $((SECONDS - start)) s"
+		sleep 1
+	done
+	wait $pid || fail
+	trap - EXIT
+
+	cp "$work/obj/vmlinux" "$dir/vmlinux.sym"
+	cp "$work/obj/System.map" "$dir/System.map"
+	objcopy --strip-all "$dir/vmlinux.sym" "$out.new"
+	mv "$out.new" "$out"
+	echo "$key" >"$dir/key"
+	say "$(stat -c %s "$out") bytes in $((SECONDS - start)) s: ${out#"$top"/}"
+}
+
+cd "$here"
+fragments=("${fragments[@]/%/.config}")
+patches=()
+for p in "$here"/patches/*.patch; do [ -e "$p" ] && patches+=("$p"); done
+
+version=$(dpkg-query -W -f '${Version}' linux-source-6.12 2>/dev/null) ||
+	die "the package linux-source-6.12 is not installed"
+key=$(kernel_key | hash)
+if [ -e "$out" ] && [ "$(cat "$work/$variant/key" 2>/dev/null)" = "$key" ]; then exit 0; fi
+
+skey=$(source_key | hash)
+check_reasons "${fragments[@]}" || die "a fragment has an option without a reason"
+[ -r "$tarball" ] || die "$tarball is missing; install the package linux-source-6.12"
+mkdir -p "$work"
+exec 9>"$work/lock"
+flock 9
+build
