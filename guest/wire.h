@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wire.h - what crosses the wall between host and guest over virtio-vsock.
+ *
+ * The guest connects, never the host.  Every port is a host port (CID 2), and
+ * a connection is accepted only from a privileged source port (< 1024), which
+ * init can bind and the script cannot.  Each port takes one connection a boot.
+ *
+ *   port          direction      carries
+ *   WIRE_CONTROL  host -> guest  one struct wire_job and its blob, then nothing
+ *                 guest -> host  struct wire_frame, fixed size, numbers only
+ *   WIRE_STDIN    host -> guest  bytes; end of stream is SHUTDOWN(SEND)
+ *   WIRE_STDOUT   guest -> host  bytes
+ *   WIRE_STDERR   guest -> host  bytes
+ *   WIRE_OUT      guest -> host  the archive of /out (reserved)
+ *
+ * All integers are little-endian; both sides are, and the build says so.
+ */
+#ifndef DOLANIA_GUEST_WIRE_H
+#define DOLANIA_GUEST_WIRE_H
+
+#include <stdint.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "wire structs are little-endian");
+
+enum {
+	WIRE_HOST_CID = 2,
+	WIRE_GUEST_CID = 3,
+	WIRE_PRIVILEGED_PORT_MAX = 1023,	/* highest source port init may use */
+};
+
+enum wire_port {
+	WIRE_CONTROL = 1,
+	WIRE_STDIN = 2,
+	WIRE_STDOUT = 3,
+	WIRE_STDERR = 4,
+	WIRE_OUT = 5,
+	WIRE_PORTS,			/* table size; port 0 is not used */
+};
+
+/*
+ * The job: header, then `blob_bytes` of blob.  In the blob, in this order and
+ * each NUL-terminated: the working directory; argc argument strings; envc
+ * environment strings (KEY=VALUE); and, per disk after the root disk, the path
+ * it is mounted on.  Then, not NUL-terminated, `script_bytes` of script text,
+ * which init writes to argv[script_arg] (a path) before exec.
+ */
+#define WIRE_JOB_MAGIC 0x42304a44u		/* "DJ0B" */
+enum {
+	WIRE_JOB_STDIN = 1u << 0,	/* connect WIRE_STDIN; else stdin is /dev/null */
+	WIRE_JOB_SCRIPT = 1u << 1,	/* script text follows the strings */
+	WIRE_JOB_WORK = 1u << 2,	/* disk 1's mount is a lower layer of a writable copy (reserved) */
+	WIRE_JOB_OUT = 1u << 3,		/* send /out at the end (reserved) */
+	WIRE_JOB_NOEXEC = 1u << 4,	/* /tmp /work /in /out are mounted noexec */
+};
+enum { WIRE_SCRIPT_MAX_BYTES = 16 << 20, WIRE_STRINGS_MAX_BYTES = 1 << 20 };
+
+struct wire_job {
+	uint32_t magic;
+	uint32_t flags;
+	uint8_t entropy[32];		/* credited to the guest's RNG before exec */
+	uint64_t realtime_ns;		/* CLOCK_REALTIME of the host */
+	uint64_t memory_bytes;		/* cgroup memory.max of the script's group */
+	uint64_t tmp_bytes;		/* size of /tmp */
+	uint64_t out_bytes;		/* size of /out */
+	uint32_t pids;			/* cgroup pids.max; 0 = no limit */
+	uint32_t open_files;		/* RLIMIT_NOFILE; 0 = init's default */
+	uint64_t fsize_bytes;		/* RLIMIT_FSIZE; 0 = no limit */
+	uint32_t uid, gid;		/* of the script, never 0 */
+	uint32_t argc, envc;
+	uint32_t disks;			/* disks after the root disk */
+	uint32_t script_arg;		/* index in argv of the script's path, with WIRE_JOB_SCRIPT */
+	uint32_t strings_bytes;		/* of the NUL-terminated part */
+	uint32_t script_bytes;
+	uint64_t reserved[4];		/* zero */
+};
+_Static_assert(sizeof(struct wire_job) == 152, "wire_job is part of the wire");
+
+/* Guest to host.  `v` is indexed by the enum of the frame's type. */
+#define WIRE_FRAME_MAGIC 0x30465244u		/* "DRF0" */
+enum wire_frame_type {
+	WIRE_READY = 1,		/* init is up and asks for the job; v[0] = CLOCK_MONOTONIC ns */
+	WIRE_STARTED = 2,	/* the script's exec succeeded; v[0] = CLOCK_MONOTONIC ns */
+	WIRE_EXIT = 3,		/* last frame: streams were sent before it.  v: enum wire_exit */
+	WIRE_NOTE = 4,		/* (reserved) something init saw; v: kind, count, first value */
+};
+enum wire_exit {
+	WIRE_EXIT_KIND,		/* enum wire_exit_kind */
+	WIRE_EXIT_CODE,		/* exit status 0..255, signal number, or errno */
+	WIRE_EXIT_UTIME_NS,	/* of the script's whole cgroup or tree */
+	WIRE_EXIT_STIME_NS,
+	WIRE_EXIT_MAXRSS_BYTES,
+	WIRE_EXIT_MINFLT,
+	WIRE_EXIT_MAJFLT,
+	WIRE_EXIT_MEMORY_PEAK_BYTES,	/* cgroup memory.peak */
+	WIRE_EXIT_OOM_KILLS,	/* cgroup memory.events oom_kill */
+	WIRE_EXIT_PIDS_PEAK,
+	WIRE_EXIT_PIDS_REFUSED,	/* cgroup pids.events max */
+	WIRE_EXIT_MONOTONIC_NS,	/* when the script ended */
+	WIRE_EXIT_FIELDS,
+};
+enum wire_exit_kind {
+	WIRE_KIND_EXITED = 1,
+	WIRE_KIND_SIGNALED = 2,
+	WIRE_KIND_NOT_EXECUTABLE = 3,	/* exec failed: CODE is errno; status 126 */
+	WIRE_KIND_NOT_FOUND = 4,	/* no such program in the image; status 127 */
+	WIRE_KIND_OOM = 5,		/* the script (its group) was killed for memory */
+	WIRE_KIND_INIT_FAILED = 6,	/* init could not do its part: CODE is errno, next field the step */
+};
+enum { WIRE_FRAME_VALUES = 15 };
+
+struct wire_frame {
+	uint32_t magic;
+	uint32_t type;
+	uint64_t v[WIRE_FRAME_VALUES];
+};
+_Static_assert(sizeof(struct wire_frame) == 128, "wire_frame is part of the wire");
+
+#endif

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ioctl.h - one door for KVM's ioctls: musl declares the request an int, and
+ * KVM's read requests have the top bit set.
+ */
+#ifndef DOLANIA_KVM_IOCTL_H
+#define DOLANIA_KVM_IOCTL_H
+
+#include <stdint.h>
+#include <sys/ioctl.h>
+
+static inline int kvm_ioctl(int fd, unsigned long request, void *arg)
+{
+	return ioctl(fd, (int)(uint32_t)request, arg);
+}
+
+/* For the requests whose argument is a number. */
+static inline int kvm_ioctl_value(int fd, unsigned long request, unsigned long value)
+{
+	return ioctl(fd, (int)(uint32_t)request, value);
+}
+
+#endif

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vm.h - one virtual machine with one vCPU, made from /dev/kvm by raw ioctls.
+ *
+ * KVM API: Documentation/virt/kvm/api.rst of Linux.  The in-kernel part is the
+ * LAPIC alone (split irqchip); no ioeventfd, irqfd, PIT or PIC.
+ *
+ * Errors: ERR_HOST with *why, a constant text that names what KVM refused, and
+ * errno.  Thread: all calls from the thread that made the VM.
+ */
+#ifndef DOLANIA_KVM_VM_H
+#define DOLANIA_KVM_VM_H
+
+#include <signal.h>
+#include <stdint.h>
+
+#include "vmm/base/err.h"
+#include "vmm/mem/gmem.h"
+
+struct kvm_run;
+
+struct vm {
+	int vm_fd, vcpu_fd;
+	struct kvm_run *run;		/* the vCPU's page of exits */
+	long run_bytes;
+};
+
+/* Where the vCPU starts (boot/layout.h and the kernel's header say). */
+struct vcpu_start {
+	uint64_t entry, boot_params, page_tables, gdt;
+};
+
+/*
+ * Make VM and vCPU over `mem`; `pins` is the userspace IOAPIC's size.  `kvm_fd`
+ * is not closed.
+ */
+MUST_USE enum err vm_create(struct vm *vm, int kvm_fd, const struct gmem *mem, unsigned pins,
+			    const char **why);
+
+/* CPUID as in cpuid.c's allow-list, registers for 64-bit entry. */
+MUST_USE enum err vcpu_setup(struct vm *vm, int kvm_fd, const struct vcpu_start *start,
+			     const char **why);
+
+/* The signals that may interrupt KVM_RUN; all others stay blocked in it. */
+MUST_USE enum err vcpu_signals(struct vm *vm, const sigset_t *wanted, const char **why);
+
+/* Enter the guest until the next exit.  0, or an errno (EINTR: a signal came). */
+int vcpu_run(struct vm *vm);
+
+/* Deliver an MSI; errors cannot be answered to a guest and are ignored. */
+void vm_msi(struct vm *vm, uint64_t address, uint32_t data);
+
+/* Overwrite registers and XSAVE state (after the last run). */
+void vcpu_clear(struct vm *vm);
+
+/* cpuid.c: set the guest's CPUID. */
+MUST_USE enum err cpuid_setup(struct vm *vm, int kvm_fd, const char **why);
+
+#endif

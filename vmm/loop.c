@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The run loop: enter the guest, answer its exit, until the run is over.
+ *
+ * One thread, no handler, no race: SIGIO (a pipe became ready), SIGALRM (the
+ * wall limit) and SIGTERM (cancel, or the supervisor died) are always blocked,
+ * and unblocked by KVM only inside KVM_RUN.  A signal that arrives at any
+ * other moment stays pending and makes the next KVM_RUN return at once.
+ *
+ * What the guest controls here: the exit reason's details (addresses, ports,
+ * lengths, data).  An exit whose reason is not in the table ends the run.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <linux/kvm.h>
+#include <string.h>
+
+#include "vmm/base/chk.h"
+#include "vmm/state.h"
+
+static unsigned severity(const struct run *r, unsigned after_ready)
+{
+	/* Before init is ready a stock kernel probes for hardware. */
+	return r->page->phase >= REPORT_READY ? after_ready : 0;
+}
+
+/* What a device said: go on, or end the run. */
+static void settle(struct run *r, enum err err)
+{
+	const struct violation *v = &r->bus.violation;
+
+	if (err == OK)
+		return;
+	if (err == ERR_GUEST) {
+		r->page->violation = (struct report_violation){ v->slot, v->queue, v->index, v->rule, v->value };
+		report_event(&r->report, 3, REPORT_EV_RING, v->value);
+		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, "the guest broke a rule of virtio");
+		return;
+	}
+	run_end(r, REPORT_END_HOST_IO, r->bus.host_errno, "reading or writing a host file failed");
+}
+
+void loop_raise(void *ctx, unsigned pin)
+{
+	struct run *r = ctx;
+
+	ioapic_raise(&r->ioapic, pin);
+}
+
+void loop_msi(void *ctx, uint64_t address, uint32_t data)
+{
+	struct run *r = ctx;
+
+	vm_msi(&r->vm, address, data);
+}
+
+/* init's word: it starts phases and ends the run, and changes nothing else. */
+void loop_frame(void *ctx, const struct wire_frame *frame)
+{
+	struct run *r = ctx;
+
+	if (frame->magic != WIRE_FRAME_MAGIC) {
+		report_event(&r->report, 3, REPORT_EV_VSOCK, frame->magic);
+		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, "a control frame without its magic number");
+		return;
+	}
+	switch (frame->type) {
+	case WIRE_READY:
+		if (r->page->phase < REPORT_READY) {
+			r->page->ready_frame = *frame;
+			report_phase(&r->report, REPORT_READY);
+		}
+		break;
+	case WIRE_STARTED:
+		if (r->page->phase < REPORT_STARTED)
+			report_phase(&r->report, REPORT_STARTED);
+		break;
+	case WIRE_EXIT:
+		r->page->exit_frame = *frame;
+		run_end(r, REPORT_END_GUEST_EXIT, 0, "");
+		break;
+	default:
+		break;		/* a newer init's frame: not ours to judge */
+	}
+}
+
+static void on_mmio(struct run *r)
+{
+	struct kvm_run *k = r->vm.run;
+	const uint64_t addr = k->mmio.phys_addr;
+	const uint32_t len = k->mmio.len;
+	const bool is_write = k->mmio.is_write != 0;
+	enum report_exit kind = REPORT_EXIT_MMIO_BLK;
+	bool claimed = false;
+
+	if (len == 0 || len > sizeof(k->mmio.data)) {
+		run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "KVM reported an MMIO access of impossible length");
+		return;
+	}
+	if (addr >= IOAPIC_BASE && addr < IOAPIC_BASE + IOAPIC_BYTES) {
+		kind = REPORT_EXIT_MMIO_IOAPIC;
+		claimed = ioapic_mmio(&r->ioapic, addr - IOAPIC_BASE, k->mmio.data, len, is_write);
+	} else {
+		if (addr >= BUS_BASE && addr < BUS_BASE + BUS_STRIDE)
+			kind = REPORT_EXIT_MMIO_VSOCK;
+		settle(r, bus_mmio(&r->bus, addr, k->mmio.data, len, is_write, &claimed));
+	}
+	if (!claimed) {
+		kind = REPORT_EXIT_MMIO_UNMAPPED;
+		memset(k->mmio.data, 0xff, sizeof(k->mmio.data));
+		report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_MMIO, addr);
+	}
+	r->page->exits[kind]++;
+}
+
+static void on_io(struct run *r)
+{
+	struct kvm_run *k = r->vm.run;
+	const uint64_t bytes = (uint64_t)k->io.size * k->io.count;
+
+	r->page->exits[REPORT_EXIT_IO_UNMAPPED]++;
+	report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_IO, k->io.port);
+	if (!chk_range(k->io.data_offset, bytes, (uint64_t)r->vm.run_bytes)) {
+		run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "KVM reported port data outside its page");
+		return;
+	}
+	if (k->io.direction == KVM_EXIT_IO_IN)
+		memset((uint8_t *)k + k->io.data_offset, 0xff, bytes);
+}
+
+static void on_shutdown(struct run *r)
+{
+	r->page->exits[REPORT_EXIT_OTHER]++;
+	report_event(&r->report, 1, REPORT_EV_SHUTDOWN, 0);
+	run_end(r, REPORT_END_GUEST_PANIC, 0, "the guest's kernel panicked or its CPU triple-faulted");
+}
+
+static void on_internal_error(struct run *r)
+{
+	r->page->exits[REPORT_EXIT_OTHER]++;
+	if (r->page->phase >= REPORT_READY) {
+		report_event(&r->report, 3, REPORT_EV_SHUTDOWN, r->vm.run->internal.suberror);
+		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0,
+			"the guest made KVM emulate an instruction that it cannot emulate");
+		return;
+	}
+	run_end(r, REPORT_END_HOST_UNSUPPORTED, 0,
+		"this KVM cannot run an ordinary Linux kernel: it must emulate guest instructions "
+		"and does not know one that Linux needs");
+}
+
+static void on_fail_entry(struct run *r)
+{
+	run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "the CPU refused to enter the guest (KVM_EXIT_FAIL_ENTRY)");
+}
+
+static void on_intr(struct run *r)
+{
+	(void)r;	/* the signal itself is taken after EINTR */
+}
+
+static const struct {
+	uint32_t reason;
+	void (*handle)(struct run *r);
+} exit_table[] = {
+	{ KVM_EXIT_MMIO, on_mmio },
+	{ KVM_EXIT_IO, on_io },
+	{ KVM_EXIT_INTR, on_intr },
+	{ KVM_EXIT_SHUTDOWN, on_shutdown },
+	{ KVM_EXIT_INTERNAL_ERROR, on_internal_error },
+	{ KVM_EXIT_FAIL_ENTRY, on_fail_entry },
+};
+
+static void handle_exit(struct run *r)
+{
+	const uint32_t reason = r->vm.run->exit_reason;
+
+	r->page->kvm_exit_reason = reason;
+	for (size_t i = 0; i < sizeof(exit_table) / sizeof(exit_table[0]); i++) {
+		if (exit_table[i].reason == reason) {
+			exit_table[i].handle(r);
+			return;
+		}
+	}
+	run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "KVM left the guest for a reason outside our table");
+}
+
+static void take_signals(struct run *r)
+{
+	static const struct timespec now = { 0, 0 };
+	int sig;
+
+	while ((sig = sigtimedwait(&r->signals, NULL, &now)) > 0 || (sig < 0 && errno == EINTR)) {
+		if (sig == SIGALRM)
+			run_end(r, REPORT_END_WALL_LIMIT, 0, "");
+		else if (sig == SIGTERM)
+			run_end(r, REPORT_END_CANCELLED, 0, "");
+	}
+	if (!r->over)
+		settle(r, bus_pump(&r->bus));
+}
+
+void loop_guest(struct run *r)
+{
+	while (!r->over) {
+		int e = vcpu_run(&r->vm);
+
+		if (e == 0) {
+			handle_exit(r);
+		} else if (e == EINTR) {
+			r->page->exits[REPORT_EXIT_INTR]++;
+			take_signals(r);
+		} else if (e != EAGAIN) {
+			run_end(r, e == ENOMEM ? REPORT_END_HOST_OOM : REPORT_END_HOST_UNSUPPORTED, e,
+				"KVM_RUN failed");
+		}
+	}
+}

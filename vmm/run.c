@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The story of a run: set up, loop, discard.
+ *
+ * The report page and the stream rings are in a memfd that the supervisor
+ * holds too, as is guest RAM: whatever happens to this process, they can be
+ * read and overwritten from outside.
+ */
+#include "vmm/run.h"
+
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#include "vmm/boot/layout.h"
+#include "vmm/mem/wipe.h"
+#include "vmm/state.h"
+
+static enum err arm_wall_limit(struct run *r)
+{
+	struct itimerspec at = { .it_value = { 0, 0 } };
+	uint64_t deadline;
+
+	if (r->c->wall_ns == 0)
+		return OK;
+	deadline = r->page->t_start + r->c->wall_ns;
+	r->page->deadline = deadline;
+	at.it_value.tv_sec = (time_t)(deadline / 1000000000u);
+	at.it_value.tv_nsec = (long)(deadline % 1000000000u);
+	return timer_settime(r->wall, TIMER_ABSTIME, &at, NULL) < 0 ? ERR_HOST : OK;
+}
+
+static uint64_t cpu_ns(void)
+{
+	struct timespec ts = { 0, 0 };
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * Keep the tail of the guest's kernel log.  The region is Linux's ramoops
+ * console zone: { u32 signature, u32 start, u32 size, data[] }, a circle whose
+ * next byte goes to `start`.  All of it is the guest's word.
+ */
+static void keep_log(struct run *r)
+{
+	enum { HEAD = 12, CAPACITY = LAYOUT_LOG_BYTES - HEAD };
+	uint32_t g_head[3], end, size, n, from, first;
+
+	if (gmem_read(&r->mem, gpa(LAYOUT_LOG), g_head, sizeof(g_head)) != OK)
+		return;
+	end = g_head[1];
+	size = g_head[2];
+	if (end > CAPACITY || size > CAPACITY)
+		return;
+	n = size < REPORT_LOG_BYTES ? size : REPORT_LOG_BYTES;
+	from = (end + CAPACITY - n) % CAPACITY;
+	first = n < CAPACITY - from ? n : CAPACITY - from;	/* up to the circle's seam */
+	if (gmem_read(&r->mem, gpa(LAYOUT_LOG + HEAD + from), r->page->log, first) != OK ||
+	    gmem_read(&r->mem, gpa(LAYOUT_LOG + HEAD), r->page->log + first, n - first) != OK)
+		return;
+	r->page->log_bytes = n;
+}
+
+static void count(struct run *r)
+{
+	for (unsigned port = 0; port < WIRE_PORTS; port++) {
+		r->page->bytes_in[port] = r->bus.vsock.bytes_in[port];
+		r->page->bytes_out[port] = r->bus.vsock.bytes_out[port];
+	}
+	for (unsigned i = 0; i < r->c->disks; i++) {
+		r->page->disk_read_bytes[i] = r->bus.blk[i].read_bytes;
+		r->page->disk_write_bytes[i] = r->bus.blk[i].write_bytes;
+	}
+	if (r->bus.vsock.refused > 0)
+		report_event(&r->report, 1, REPORT_EV_VSOCK_REFUSED, r->bus.vsock.refused);
+}
+
+static void discard(struct run *r, bool has_vcpu)
+{
+	uint64_t start = report_now_ns(), held = 0, wiped = 0;
+
+	if (has_vcpu)
+		vcpu_clear(&r->vm);
+	/* On failure the supervisor finds bytes unwiped and does it itself. */
+	if (wipe_ram(&r->mem, r->c->ram_fd, &held, &wiped) != OK)
+		wiped = 0;
+	r->page->touched_bytes = held;
+	r->page->wiped_bytes = wiped;
+	r->page->wipe_ns = report_now_ns() - start;
+	report_phase(&r->report, REPORT_DISCARDED);
+}
+
+int run(const struct run_config *c)
+{
+	struct run r = { .c = c, .vm = { .vm_fd = -1, .vcpu_fd = -1 } };
+	uint64_t cpu_before;
+	bool ready;
+
+	r.page = mmap(NULL, REPORT_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, c->shared_fd, 0);
+	if (r.page == MAP_FAILED)
+		return 1;
+	report_start(&r.report, r.page, c->notice_fd);
+	r.page->ram_bytes = c->ram_bytes;
+	ready = setup_machine(&r) == OK;
+	if (ready && arm_wall_limit(&r) != OK) {
+		run_end(&r, REPORT_END_HOST_UNSUPPORTED, 0, "the wall limit's timer could not be set");
+		ready = false;
+	}
+	if (ready) {
+		cpu_before = cpu_ns();
+		report_phase(&r.report, REPORT_BOOT);
+		loop_guest(&r);
+		r.page->vcpu_ns = cpu_ns() - cpu_before;
+		count(&r);
+		keep_log(&r);
+	}
+	report_phase(&r.report, REPORT_ENDED);
+	discard(&r, ready);
+	return 0;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h - all that one run holds; shared by run.c, setup.c and loop.c only.
+ */
+#ifndef DOLANIA_STATE_H
+#define DOLANIA_STATE_H
+
+#include <signal.h>
+#include <stdbool.h>
+#include <time.h>
+
+#include "vmm/boot/image.h"
+#include "vmm/irq/ioapic.h"
+#include "vmm/kvm/vm.h"
+#include "vmm/mem/gmem.h"
+#include "vmm/report/report.h"
+#include "vmm/run.h"
+#include "vmm/virtio/bus.h"
+
+struct run {
+	const struct run_config *c;
+	struct report *page;		/* start of the shared memfd */
+	struct report_writer report;
+	struct gmem mem;
+	struct vm vm;
+	struct ioapic ioapic;
+	struct bus bus;
+	sigset_t signals;		/* SIGIO, SIGALRM, SIGTERM: blocked but in KVM_RUN */
+	timer_t wall;
+	bool over;			/* the verdict is in the report */
+};
+
+/* setup.c: build the machine.  On error the verdict is in the report. */
+MUST_USE enum err setup_machine(struct run *r);
+
+/* loop.c: run the guest until the verdict is in the report. */
+void loop_guest(struct run *r);
+
+/* loop.c: what the devices call; `ctx` is the struct run. */
+void loop_raise(void *ctx, unsigned pin);
+void loop_frame(void *ctx, const struct wire_frame *frame);
+void loop_msi(void *ctx, uint64_t address, uint32_t data);
+
+/* End the run with this verdict. */
+static inline void run_end(struct run *r, enum report_end end, int host_errno, const char *detail)
+{
+	report_verdict(&r->report, end, host_errno, detail);
+	r->over = true;
+}
+
+#endif
