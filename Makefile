@@ -1,0 +1,85 @@
+# dolania.  'make help' lists the targets; docs/kvm-host.md tells where VMs run.
+#
+#   build/bin/dolania                    the command
+#   build/libexec/dolania/dolania-vmm    the VMM, one process a run
+#   build/share/dolania/                 kernel, init and images
+#   build/san/                           the same with SANITIZE=..., and unit tests
+
+.DEFAULT_GOAL := build
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+JOBS    ?= $(shell nproc)
+
+include tools/make/build.mk
+include tools/make/check.mk
+
+.PHONY: help setup packages kernel images build demo test test-full bench surface install clean
+
+help:
+	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
+
+#: make build       the command, the VMM and init (what the compilers make)
+build: $(PROGRAMS) init
+
+#: make demo        set up everything, then run an example in a VM
+demo: setup
+	@tools/with-kvm --cpus 2 -- docs/examples/demo.sh
+
+#: make test        set up everything, then check and the end-to-end tests
+test: setup
+	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
+	@tests/run
+
+#: make test-full   the slow tests too
+test-full: setup
+	@tools/make/step 'python-test image' rootfs/build.sh python-test
+	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
+	@tests/run --full
+
+#: make check       unit tests under sanitizers, layers, lint; no root, no KVM
+check: check-build lint
+	@tests/run unit
+
+#: make bench       what a run costs; also build/bench.json
+bench: setup
+	@if [ -x tests/bench/run ]; then tests/bench/run; \
+	else echo 'bench: tests/bench/run is not there yet' >&2; exit 1; fi
+
+#: make surface     the surface ledger: system calls, ioctls, lines, devices
+surface: setup
+	@if [ -x tests/bench/surface ]; then tests/bench/surface; \
+	else echo 'surface: tests/bench/surface is not there yet' >&2; exit 1; fi
+
+# Everything a run needs.  Each step keeps what it made and is quick when
+# nothing changed.
+setup: packages
+	@$(MAKE) --no-print-directory kernel images
+	@tools/make/step 'programs' $(MAKE) --no-print-directory -j$(JOBS) build
+
+packages:
+	@tools/setup/packages.sh
+
+kernel:
+	@tools/make/step 'guest kernel' kernel-config/build.sh
+
+images:
+	@tools/make/step 'base image' rootfs/build.sh base
+	@tools/make/step 'python image' rootfs/build.sh python
+
+#: make install     into $(DESTDIR)$(PREFIX); run 'make setup' before
+install:
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania $(DESTDIR)$(PREFIX)/share/dolania
+	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
+	install -m 755 build/libexec/dolania/dolania-vmm $(DESTDIR)$(PREFIX)/libexec/dolania/
+	find build/share/dolania -maxdepth 1 -type f -exec install -m 644 -t $(DESTDIR)$(PREFIX)/share/dolania {} +
+
+#: make clean       remove what was built, but keep what took long (kernel, images,
+#:                  emulated host); 'make distclean' removes build/ whole
+clean:
+	rm -rf build/bin build/libexec build/obj build/san build/tests build/setup
+
+distclean: clean
+	rm -rf build

@@ -1,0 +1,65 @@
+# How the programs are compiled.
+#   SANITIZE=address,undefined   builds into build/san/ instead, with gcc and glibc
+
+WARN   := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla
+COMMON := -std=gnu11 -O2 -g $(WARN) -I. -MMD -MP
+
+ifdef SANITIZE
+B       := build/san
+SAN     := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+VMM_CC  := gcc
+VMM_ARCH_FLAGS := $(SAN)
+VMM_LD  := $(SAN)
+else
+B       := build
+SAN     :=
+MULTIARCH := $(shell gcc -print-multiarch)
+VMM_CC  := musl-gcc
+# The kernel's and libfdt's headers, after musl's own.
+VMM_ARCH_FLAGS := -idirafter /usr/include -idirafter /usr/include/$(MULTIARCH) \
+	-fstack-protector-strong -fno-pie -ffunction-sections -fdata-sections
+VMM_LD  := -static -no-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack
+endif
+LIBFDT := $(shell gcc -print-file-name=libfdt.a)
+
+VMM_SRC := $(wildcard vmm/*.c vmm/*/*.c)
+CMD_SRC := $(wildcard tools/dolania/*.c)
+LIB_SRC := $(wildcard tools/libdolania/*.c)
+VMM_OBJ := $(VMM_SRC:%.c=$(B)/obj/%.o)
+CMD_OBJ := $(CMD_SRC:%.c=$(B)/obj/%.o)
+LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o)
+PROBE_OBJ := $(B)/obj/tools/setup/kvm-probe.o
+
+PROGRAMS := $(if $(wildcard vmm/main.c),$(B)/libexec/dolania/dolania-vmm) \
+	$(if $(CMD_SRC),$(B)/bin/dolania)
+
+$(B)/obj/vmm/%.o: vmm/%.c tools/make/build.mk
+	@mkdir -p $(@D)
+	$(VMM_CC) $(COMMON) $(VMM_ARCH_FLAGS) $(CFLAGS) -c -o $@ $<
+
+$(B)/obj/tools/%.o: tools/%.c tools/make/build.mk
+	@mkdir -p $(@D)
+	gcc $(COMMON) $(SAN) -fPIE -D_FORTIFY_SOURCE=2 -fstack-protector-strong $(CFLAGS) -c -o $@ $<
+
+# The probe is also a program of its own; the command wants only the function.
+$(PROBE_OBJ): CFLAGS += -DKVM_PROBE_NO_MAIN
+
+$(B)/libexec/dolania/dolania-vmm: $(VMM_OBJ)
+	@mkdir -p $(@D)
+	$(VMM_CC) $(VMM_LD) -o $@ $(VMM_OBJ) $(LIBFDT)
+
+$(B)/lib/libdolania.a: $(LIB_OBJ) $(PROBE_OBJ)
+	@mkdir -p $(@D)
+	rm -f $@
+	ar rcsD $@ $^
+
+$(B)/bin/dolania: $(CMD_OBJ) $(B)/lib/libdolania.a
+	@mkdir -p $(@D)
+	gcc $(SAN) -pie -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a -larchive -ljansson -lsodium
+
+# guest/build.sh keeps build/share/dolania/init.cpio up to date by itself.
+.PHONY: init
+init:
+	@if [ -x guest/build.sh ]; then guest/build.sh; fi
+
+-include $(VMM_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(PROBE_OBJ:.o=.d)
