@@ -14,6 +14,12 @@
  *   WIRE_STDERR   guest -> host  bytes
  *   WIRE_OUT      guest -> host  the archive of /out (reserved)
  *
+ * Init connects WIRE_STDOUT and WIRE_STDERR at the script's first byte there, so
+ * a stream that was never used was never connected.  At the end init neither
+ * shuts nor closes: WIRE_EXIT is queued after the last stream byte and is the
+ * end of every stream.  RST, or SHUTDOWN from the host, on a connected output
+ * stream means "no reader": the script gets SIGPIPE there.
+ *
  * All integers are little-endian; both sides are, and the build says so.
  */
 #ifndef DOLANIA_GUEST_WIRE_H
@@ -49,7 +55,7 @@ enum wire_port {
 enum {
 	WIRE_JOB_STDIN = 1u << 0,	/* connect WIRE_STDIN; else stdin is /dev/null */
 	WIRE_JOB_SCRIPT = 1u << 1,	/* script text follows the strings */
-	WIRE_JOB_WORK = 1u << 2,	/* disk 1's mount is a lower layer of a writable copy (reserved) */
+	WIRE_JOB_WORK = 1u << 2,	/* disk 1's mount is a lower layer of a writable copy */
 	WIRE_JOB_OUT = 1u << 3,		/* send /out at the end (reserved) */
 	WIRE_JOB_NOEXEC = 1u << 4,	/* /tmp /work /in /out are mounted noexec */
 };
@@ -76,11 +82,15 @@ struct wire_job {
 };
 _Static_assert(sizeof(struct wire_job) == 152, "wire_job is part of the wire");
 
+/* The job's disks after the root disk: /dev/vdb, ... in this order. */
+enum { WIRE_DISKS_MAX = 15 };
+
 /* Guest to host.  `v` is indexed by the enum of the frame's type. */
 #define WIRE_FRAME_MAGIC 0x30465244u		/* "DRF0" */
 enum wire_frame_type {
 	WIRE_READY = 1,		/* init is up and asks for the job; v[0] = CLOCK_MONOTONIC ns */
-	WIRE_STARTED = 2,	/* the script's exec succeeded; v[0] = CLOCK_MONOTONIC ns */
+	WIRE_STARTED = 2,	/* the script's exec succeeded; v[0] = CLOCK_MONOTONIC ns.
+				 * Sent at most 10 ms later, or together with WIRE_EXIT */
 	WIRE_EXIT = 3,		/* last frame: streams were sent before it.  v: enum wire_exit */
 	WIRE_NOTE = 4,		/* (reserved) something init saw; v: kind, count, first value */
 };
@@ -105,7 +115,35 @@ enum wire_exit_kind {
 	WIRE_KIND_NOT_EXECUTABLE = 3,	/* exec failed: CODE is errno; status 126 */
 	WIRE_KIND_NOT_FOUND = 4,	/* no such program in the image; status 127 */
 	WIRE_KIND_OOM = 5,		/* the script (its group) was killed for memory */
-	WIRE_KIND_INIT_FAILED = 6,	/* init could not do its part: CODE is errno, next field the step */
+	WIRE_KIND_INIT_FAILED = 6,	/* init could not do its part: CODE is errno, then enum wire_init_failed */
+};
+
+/* With WIRE_KIND_INIT_FAILED these take the place of the fields after CODE. */
+enum wire_init_failed {
+	WIRE_INIT_STEP = 2,		/* enum wire_step */
+	WIRE_INIT_WHICH = 3,		/* WIRE_STEP_DISK: the disk, from 1; else 0 */
+};
+enum wire_step {
+	WIRE_STEP_LINK = 1,	/* a vsock connection */
+	WIRE_STEP_JOB = 2,	/* the job is malformed (EPROTO), too large, or was cut short */
+	WIRE_STEP_PROC = 3,	/* /proc: ENOENT when the image has no such directory */
+	WIRE_STEP_ROOT = 4,	/* the root disk: none, or no EROFS image */
+	WIRE_STEP_DEV = 5,	/* /dev: as /proc */
+	WIRE_STEP_CGROUP = 6,	/* the script's group, or a limit of it */
+	WIRE_STEP_TMP = 7,	/* /tmp: as /proc */
+	WIRE_STEP_WORK = 8,	/* /work */
+	WIRE_STEP_OUT = 9,	/* /out */
+	WIRE_STEP_DISK = 10,	/* a further disk, or the directory it goes on */
+	WIRE_STEP_SWITCH = 11,	/* the change of root */
+	WIRE_STEP_ENTROPY = 12,
+	WIRE_STEP_CLOCK = 13,
+	WIRE_STEP_SCRIPT = 14,	/* writing the script's text */
+	WIRE_STEP_PIPES = 15,
+	WIRE_STEP_SPAWN = 16,	/* a process, its group, its descriptors, its limits */
+	WIRE_STEP_CHDIR = 17,	/* the working directory does not exist in the image */
+	WIRE_STEP_IDENTITY = 18,	/* uid, gid, no_new_privs */
+	WIRE_STEP_SECCOMP = 19,
+	WIRE_STEP_RELAY = 20,	/* the relay of the streams */
 };
 enum { WIRE_FRAME_VALUES = 15 };
 

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* collect.c - how the script ended, and what it used; see collect.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "collect.h"
+
+static uint64_t time_ns(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_usec * 1000;
+}
+
+static void set_end(uint64_t v[], const struct relay *r, uint64_t oom_kills)
+{
+	int exec_error = r->run->exec_error;
+	int signal = WIFSIGNALED(r->status) ? WTERMSIG(r->status) : 0;
+
+	if (exec_error != 0) {
+		v[WIRE_EXIT_KIND] = exec_error == ENOENT ? WIRE_KIND_NOT_FOUND
+							 : WIRE_KIND_NOT_EXECUTABLE;
+		v[WIRE_EXIT_CODE] = (uint64_t)exec_error;
+	} else if (signal != 0) {
+		/* an out-of-memory kill takes the whole group, the first process with it */
+		v[WIRE_EXIT_KIND] = signal == SIGKILL && oom_kills > 0 ? WIRE_KIND_OOM
+								      : WIRE_KIND_SIGNALED;
+		v[WIRE_EXIT_CODE] = (uint64_t)signal;
+	} else {
+		v[WIRE_EXIT_KIND] = WIRE_KIND_EXITED;
+		v[WIRE_EXIT_CODE] = (uint64_t)WEXITSTATUS(r->status);
+	}
+}
+
+struct wire_frame collect_exit(const struct relay *r)
+{
+	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
+	struct cgroup_figures figures = cgroup_read(r->group);
+	struct rusage used = { 0 };
+	uint64_t *v = frame.v;
+
+	getrusage(RUSAGE_CHILDREN, &used);
+	set_end(v, r, figures.oom_kills);
+	v[WIRE_EXIT_UTIME_NS] = time_ns(used.ru_utime);
+	v[WIRE_EXIT_STIME_NS] = time_ns(used.ru_stime);
+	v[WIRE_EXIT_MAXRSS_BYTES] = (uint64_t)used.ru_maxrss * 1024;
+	v[WIRE_EXIT_MINFLT] = (uint64_t)used.ru_minflt;
+	v[WIRE_EXIT_MAJFLT] = (uint64_t)used.ru_majflt;
+	v[WIRE_EXIT_MEMORY_PEAK_BYTES] = figures.memory_peak_bytes;
+	v[WIRE_EXIT_OOM_KILLS] = figures.oom_kills;
+	v[WIRE_EXIT_PIDS_PEAK] = figures.pids_peak;
+	v[WIRE_EXIT_PIDS_REFUSED] = figures.pids_refused;
+	v[WIRE_EXIT_MONOTONIC_NS] = r->ended_ns;
+	return frame;
+}
+
+struct wire_frame collect_fault(const struct fault *f)
+{
+	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
+
+	frame.v[WIRE_EXIT_KIND] = WIRE_KIND_INIT_FAILED;
+	frame.v[WIRE_EXIT_CODE] = (uint64_t)f->error;
+	frame.v[WIRE_INIT_STEP] = f->step;
+	frame.v[WIRE_INIT_WHICH] = f->which;
+	frame.v[WIRE_EXIT_MONOTONIC_NS] = now_ns();
+	return frame;
+}

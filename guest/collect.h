@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* collect.h - how the script ended, and what it used. */
+#ifndef DOLANIA_GUEST_COLLECT_H
+#define DOLANIA_GUEST_COLLECT_H
+
+#include "relay.h"
+
+/* The WIRE_EXIT frame of a run whose relay has returned. */
+struct wire_frame collect_exit(const struct relay *r);
+
+/* The WIRE_EXIT frame of a run that init could not carry out. */
+struct wire_frame collect_fault(const struct fault *f);
+
+#endif

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mount.c - the script's file tree; see mount.h. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "mount.h"
+#include "text.h"
+
+#define ROOT "/root"		/* the image */
+#define SCRATCH "/t"		/* one tmpfs, one budget; its directories are bound into the image */
+
+enum {
+	PLAIN = MS_NOSUID | MS_NODEV,
+	DISK_MINORS = 16,	/* of virtio-blk: vda is 0, vdb 16 */
+};
+#define OUT_BYTES_DEFAULT (UINT64_C(1) << 20)
+
+static const struct node {
+	const char *path;
+	mode_t mode;
+	unsigned int major, minor;
+} nodes[] = {
+	{ ROOT "/dev/null", 0666, 1, 3 },
+	{ ROOT "/dev/zero", 0666, 1, 5 },
+	{ ROOT "/dev/full", 0666, 1, 7 },
+	{ ROOT "/dev/random", 0666, 1, 8 },
+	{ ROOT "/dev/urandom", 0666, 1, 9 },
+	{ ROOT "/dev/tty", 0666, 5, 0 },	/* for what opens a pty */
+};
+
+static const struct {
+	const char *to, *path;
+} links[] = {
+	{ "/proc/self/fd", ROOT "/dev/fd" },
+	{ "fd/0", ROOT "/dev/stdin" },
+	{ "fd/1", ROOT "/dev/stdout" },
+	{ "fd/2", ROOT "/dev/stderr" },
+	{ "pts/ptmx", ROOT "/dev/ptmx" },
+};
+
+/* Directories of the scratch tmpfs, and where they are bound. */
+static const struct place {
+	const char *from, *to;
+	mode_t mode;
+	int own;		/* belongs to the script */
+	enum wire_step required;	/* 0: only where the image has the directory */
+} places[] = {
+	{ SCRATCH "/tmp", ROOT "/tmp", 01777, 0, WIRE_STEP_TMP },
+	{ SCRATCH "/tmp/home", NULL, 0700, 1, 0 },	/* HOME */
+	{ SCRATCH "/shm", ROOT "/dev/shm", 01777, 0, WIRE_STEP_DEV },
+	{ SCRATCH "/work", ROOT "/work", 0755, 1, 0 },
+	{ SCRATCH "/run", ROOT "/run", 0755, 1, 0 },
+	{ SCRATCH "/vartmp", ROOT "/var/tmp", 01777, 0, 0 },
+};
+
+/* 0, or why nothing can be mounted on `path`; a link there is not followed. */
+static int not_a_directory(const char *path)
+{
+	struct stat st;
+
+	if (lstat(path, &st) < 0)
+		return errno;
+	return S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+}
+
+/* The number virtio-blk got from the kernel; 0 if it has none. */
+static unsigned int disk_major(void)
+{
+	char text[4096];
+	int fd = open("/proc/devices", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+	if (fd >= 0)
+		close(fd);
+	if (n <= 0)
+		return 0;
+	text[n] = '\0';
+
+	const char *at = strstr(text, " virtblk\n");
+
+	if (at == NULL)
+		return 0;
+	while (at > text && at[-1] != '\n')
+		at--;
+	at += strspn(at, " ");
+	return (unsigned int)text_u64(&at);
+}
+
+/* Mounts disk `index` on `target`; 0 or errno. */
+static int mount_disk(unsigned int index, unsigned int major, const char *target,
+		      unsigned long flags)
+{
+	char node[] = "/vda";
+
+	node[3] = (char)('a' + index);
+	if (mknod(node, S_IFBLK | 0400, makedev(major, index * DISK_MINORS)) < 0)
+		return errno;
+	if (mount(node, target, "erofs", MS_RDONLY | PLAIN | flags, NULL) < 0)
+		return errno;
+	return 0;
+}
+
+static int mount_dev(void)
+{
+	int error = not_a_directory(ROOT "/dev");
+
+	if (error != 0)
+		return error;
+	if (mount("dev", ROOT "/dev", "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=755,size=64k") < 0)
+		return errno;
+	for (size_t i = 0; i < sizeof nodes / sizeof nodes[0]; i++)
+		if (mknod(nodes[i].path, S_IFCHR | nodes[i].mode,
+			  makedev(nodes[i].major, nodes[i].minor)) < 0)
+			return errno;
+	for (size_t i = 0; i < sizeof links / sizeof links[0]; i++)
+		if (symlink(links[i].to, links[i].path) < 0)
+			return errno;
+	if (mkdir(ROOT "/dev/shm", 0755) < 0 || mkdir(ROOT "/dev/pts", 0755) < 0)
+		return errno;
+	/* a kernel without ttys has no devpts, and its scripts no ptys */
+	if (mount("devpts", ROOT "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+		  "ptmxmode=0666,mode=620") < 0 && errno != ENODEV)
+		return errno;
+	return 0;
+}
+
+int mount_image(struct fault *f)
+{
+	int error;
+
+	/* hidepid: the script sees its own processes only */
+	if (mount("proc", "/proc", "proc", PLAIN | MS_NOEXEC, "hidepid=2") < 0)
+		return fault(f, WIRE_STEP_PROC, errno);
+
+	unsigned int major = disk_major();
+
+	if (major == 0)
+		return fault(f, WIRE_STEP_ROOT, ENXIO);
+	error = mount_disk(0, major, ROOT, 0);
+	if (error != 0)
+		return fault(f, WIRE_STEP_ROOT, error);
+	error = not_a_directory(ROOT "/proc");
+	if (error != 0)
+		return fault(f, WIRE_STEP_PROC, error);
+	error = mount_dev();
+	return error == 0 ? 0 : fault(f, WIRE_STEP_DEV, error);
+}
+
+static int mount_tmpfs(const char *target, uint64_t bytes, const struct job *job,
+		       unsigned long flags)
+{
+	struct text options = { .bytes = 0 };
+
+	text_add(&options, "mode=755,size=");
+	text_add_u64(&options, bytes);
+	text_add(&options, ",uid=");
+	text_add_u64(&options, job->h.uid);
+	text_add(&options, ",gid=");
+	text_add_u64(&options, job->h.gid);
+	return mount("tmpfs", target, "tmpfs", flags, options.at) < 0 ? errno : 0;
+}
+
+static int mount_place(const struct place *p, const struct job *job, struct fault *f)
+{
+	enum wire_step step = p->required != 0 ? p->required : WIRE_STEP_WORK;
+
+	if (p->to != NULL) {
+		int error = not_a_directory(p->to);
+
+		if (error != 0 && p->required == 0)
+			return 0;
+		if (error != 0)
+			return fault(f, step, error);
+	}
+	if (mkdir(p->from, p->mode) < 0)
+		return fault(f, step, errno);
+	if (p->own && chown(p->from, job->h.uid, job->h.gid) < 0)
+		return fault(f, step, errno);
+	if (p->to != NULL && mount(p->from, p->to, NULL, MS_BIND, NULL) < 0)
+		return fault(f, step, errno);
+	return 0;
+}
+
+/* Disk 1 under a writable copy that lies in the scratch tmpfs. */
+static int mount_copy(const struct job *job, unsigned int major, const char *target,
+		      unsigned long flags)
+{
+	static const char options[] =
+		"lowerdir=/lower,upperdir=" SCRATCH "/upper,workdir=" SCRATCH "/copy";
+	int error;
+
+	if (mkdir("/lower", 0755) < 0 || mkdir(SCRATCH "/upper", 0755) < 0 ||
+	    mkdir(SCRATCH "/copy", 0700) < 0 ||
+	    chown(SCRATCH "/upper", job->h.uid, job->h.gid) < 0)
+		return errno;
+	error = mount_disk(1, major, "/lower", flags);
+	if (error != 0)
+		return error;
+	return mount("copy", target, "overlay", PLAIN | flags, options) < 0 ? errno : 0;
+}
+
+static int mount_disks(const struct job *job, unsigned long flags, struct fault *f)
+{
+	unsigned int major = job->h.disks == 0 ? 0 : disk_major();
+
+	for (unsigned int i = 1; i <= job->h.disks; i++) {
+		struct text target = { .bytes = 0 };
+		int error = ENAMETOOLONG;
+
+		text_add(&target, ROOT);
+		text_add(&target, job->disks[i - 1]);
+		if (target.bytes < sizeof target.at - 1)
+			error = not_a_directory(target.at);
+		if (error == 0 && i == 1 && (job->h.flags & WIRE_JOB_WORK))
+			error = mount_copy(job, major, target.at, flags);
+		else if (error == 0)
+			error = mount_disk(i, major, target.at, flags);
+		if (error != 0) {
+			f->which = i;
+			return fault(f, WIRE_STEP_DISK, error);
+		}
+	}
+	return 0;
+}
+
+int mount_job(const struct job *job, struct fault *f)
+{
+	unsigned long noexec = (job->h.flags & WIRE_JOB_NOEXEC) ? MS_NOEXEC : 0;
+	uint64_t out_bytes = job->h.out_bytes != 0 ? job->h.out_bytes : OUT_BYTES_DEFAULT;
+	int error = mount_tmpfs(SCRATCH, job->h.tmp_bytes, job, PLAIN | noexec);
+
+	if (error != 0)
+		return fault(f, WIRE_STEP_TMP, error);
+	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
+		if (mount_place(&places[i], job, f) < 0)
+			return -1;
+	error = not_a_directory(ROOT "/out");
+	if (error == 0)
+		error = mount_tmpfs(ROOT "/out", out_bytes, job, PLAIN | noexec);
+	else if (!(job->h.flags & WIRE_JOB_OUT))
+		error = 0;
+	if (error != 0)
+		return fault(f, WIRE_STEP_OUT, error);
+	return mount_disks(job, noexec, f);
+}
+
+int mount_switch(struct fault *f)
+{
+	if (mount("/proc", ROOT "/proc", NULL, MS_MOVE, NULL) < 0)
+		return fault(f, WIRE_STEP_PROC, errno);
+	if (chdir(ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
+		return fault(f, WIRE_STEP_SWITCH, errno);
+	return 0;
+}
