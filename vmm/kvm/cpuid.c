@@ -132,6 +132,25 @@ static void add_constant(struct table *t)
 	}
 }
 
+/*
+ * Start with every offered state component enabled in XCR0.  Linux sets it so
+ * at once anyway; but QEMU's emulated SVM lets a guest's XSETBV pass unseen by
+ * KVM, which would put the reset value back at the next entry and make the
+ * guest's XSAVE skip its SSE registers.
+ */
+static enum err enable_xstate(struct vm *vm, const struct table *guest, const char **why)
+{
+	struct kvm_xcrs x = { .nr_xcrs = 1 };
+
+	for (uint32_t i = 0; i < guest->head.nent; i++)
+		if (guest->entry[i].function == 0xd && guest->entry[i].index == 0)
+			x.xcrs[0].value = guest->entry[i].eax;
+	*why = "KVM_SET_XCRS failed";
+	if (x.xcrs[0].value != 0 && kvm_ioctl(vm->vcpu_fd, KVM_SET_XCRS, &x) < 0)
+		return ERR_HOST;
+	return OK;
+}
+
 static enum err enforce_paravirtual(struct vm *vm, const char **why)
 {
 	struct kvm_enable_cap c = { .cap = KVM_CAP_ENFORCE_PV_FEATURE_CPUID, .args = { 1 } };
@@ -163,6 +182,8 @@ enum err cpuid_setup(struct vm *vm, int kvm_fd, const char **why)
 	add_constant(&guest);
 	*why = "KVM_SET_CPUID2 failed";
 	if (kvm_ioctl(vm->vcpu_fd, KVM_SET_CPUID2, &guest.head) < 0)
+		return ERR_HOST;
+	if (enable_xstate(vm, &guest, why) != OK)
 		return ERR_HOST;
 	return enforce_paravirtual(vm, why);
 }
