@@ -46,11 +46,6 @@ struct blk {
 	uint64_t requests;
 };
 
-/*
- * Fill `b` and the device-specific part of `mc` (ops, self, id, features,
- * queues, configuration) for mmio_init of `dev`.  `host_errno` outlives `b`.
- * ERR_USAGE: size not a multiple of 512, or zero.
- */
 struct blk_space {	/* configuration space (§5.2.4), up to seg_max */
 	uint64_t capacity_sectors;
 	uint32_t size_max;	/* not offered */
@@ -58,6 +53,11 @@ struct blk_space {	/* configuration space (§5.2.4), up to seg_max */
 };
 _Static_assert(sizeof(struct blk_space) == 16, "virtio 1.2 §5.2.4");
 
+/*
+ * Fill `b` and the device-specific part of `mc` (ops, self, id, features,
+ * queues, configuration) for mmio_init of `dev`.  `host_errno` outlives `b`.
+ * ERR_USAGE: size not a multiple of 512, or zero.
+ */
 MUST_USE enum err blk_init(struct blk *b, const struct blk_config *c, struct mmio_dev *dev,
 			   struct mmio_config *mc, struct blk_space *space, int *host_errno);
 

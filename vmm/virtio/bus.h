@@ -5,11 +5,15 @@
  * A fixed table of virtio-mmio (virtio 1.2 §4.2, version 2) windows: slot i is
  * at BUS_BASE + i * BUS_STRIDE and raises IOAPIC pin i.  Slot 0 is the vsock
  * device, slots 1.. are the disks in order.  Everything is inside one struct
- * that the caller provides: no allocation here, ever.
+ * that the caller provides: no allocation here, ever.  The struct points into
+ * itself: it must stay where bus_init found it.
  *
  * Errors: ERR_GUEST means the guest broke a rule of virtio that a stock driver
  * never breaks; `bus->violation` then holds the evidence and the run must end
  * (protocol_violation).  ERR_HOST means a host file failed; `bus->host_errno`.
+ *
+ * System calls in the run: preadv, pwritev (disks), readv, write, close
+ * (streams).  SIGPIPE must be ignored or blocked by the process.
  *
  * Thread: the VMM's only thread.  No KVM in here.
  */
@@ -24,6 +28,7 @@
 #include "vmm/mem/gmem.h"
 #include "vmm/virtio/blk.h"
 #include "vmm/virtio/mmio.h"
+#include "vmm/virtio/queue.h"
 #include "vmm/virtio/vsock.h"
 
 #define BUS_BASE 0xd0000000ull
@@ -34,11 +39,7 @@ enum { BUS_DISKS_MAX = 3, BUS_SLOTS_MAX = 1 + BUS_DISKS_MAX };
 struct bus_config {
 	const struct gmem *mem;
 	unsigned disks;
-	struct {
-		int fd;			/* regular file or memfd, pread/pwrite at any offset */
-		uint64_t bytes;		/* multiple of 512 */
-		bool writable;
-	} disk[BUS_DISKS_MAX];
+	struct blk_config disk[BUS_DISKS_MAX];
 	struct vsock_config vsock;
 	/* Raise an edge on IOAPIC pin `pin`. */
 	void (*raise)(void *ctx, unsigned pin);
