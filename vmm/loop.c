@@ -128,6 +128,17 @@ static void on_io(struct run *r)
 		memset((uint8_t *)k + k->io.data_offset, 0xff, bytes);
 }
 
+/* An MSR outside the allow-list (kvm/msr.c): #GP, as on a CPU without it. */
+static void on_msr(struct run *r)
+{
+	struct kvm_run *k = r->vm.run;
+
+	r->page->exits[REPORT_EXIT_MSR]++;
+	report_event(&r->report, severity(r, 1), REPORT_EV_MSR, k->msr.index);
+	k->msr.data = 0;
+	k->msr.error = 1;
+}
+
 static void on_shutdown(struct run *r)
 {
 	r->page->exits[REPORT_EXIT_OTHER]++;
@@ -165,6 +176,8 @@ static const struct {
 } exit_table[] = {
 	{ KVM_EXIT_MMIO, on_mmio },
 	{ KVM_EXIT_IO, on_io },
+	{ KVM_EXIT_X86_RDMSR, on_msr },
+	{ KVM_EXIT_X86_WRMSR, on_msr },
 	{ KVM_EXIT_INTR, on_intr },
 	{ KVM_EXIT_SHUTDOWN, on_shutdown },
 	{ KVM_EXIT_INTERNAL_ERROR, on_internal_error },

@@ -65,16 +65,19 @@ static void keep_log(struct run *r)
 
 static void count(struct run *r)
 {
+	struct vsock_stats s;
+
+	vsock_stats(&r->bus.vsock, &s);
 	for (unsigned port = 0; port < WIRE_PORTS; port++) {
-		r->page->bytes_in[port] = r->bus.vsock.bytes_in[port];
-		r->page->bytes_out[port] = r->bus.vsock.bytes_out[port];
+		r->page->bytes_in[port] = s.bytes_in[port];
+		r->page->bytes_out[port] = s.bytes_out[port];
 	}
 	for (unsigned i = 0; i < r->c->disks; i++) {
 		r->page->disk_read_bytes[i] = r->bus.blk[i].read_bytes;
 		r->page->disk_write_bytes[i] = r->bus.blk[i].write_bytes;
 	}
-	if (r->bus.vsock.refused > 0)
-		report_event(&r->report, 1, REPORT_EV_VSOCK_REFUSED, r->bus.vsock.refused);
+	if (s.refused > 0)
+		report_event(&r->report, 1, REPORT_EV_VSOCK_REFUSED, s.refused_port);
 }
 
 static void discard(struct run *r, bool has_vcpu)

@@ -86,6 +86,8 @@ enum err vm_create(struct vm *vm, int kvm_fd, const struct gmem *mem, unsigned p
 		*why = "KVM_CAP_EXIT_ON_EMULATION_FAILURE was refused";
 		return ERR_HOST;
 	}
+	if (msr_setup(vm, why) != OK)
+		return ERR_HOST;
 	*why = "KVM_SET_USER_MEMORY_REGION failed";
 	if (add_memory(vm->vm_fd, mem) != OK)
 		return ERR_HOST;

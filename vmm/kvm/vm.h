@@ -56,4 +56,7 @@ void vcpu_clear(struct vm *vm);
 /* cpuid.c: set the guest's CPUID. */
 MUST_USE enum err cpuid_setup(struct vm *vm, int kvm_fd, const char **why);
 
+/* msr.c: deny every MSR that is not on the allow-list. */
+MUST_USE enum err msr_setup(struct vm *vm, const char **why);
+
 #endif
