@@ -590,6 +590,8 @@ int main(void)
 	mount_tmp(&job);
 	make_dev_names();
 	loopback_up();
+	if (sethostname("kvm-host", 8) != 0)
+		fail("hostname");
 	run(&job);
 	wait_for_the_plug();
 }
