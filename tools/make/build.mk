@@ -2,7 +2,8 @@
 #   SANITIZE=address,undefined   builds into build/san/ instead, with gcc and glibc
 
 WARN   := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla
-COMMON := -std=gnu11 -O2 -g $(WARN) -I. -MMD -MP
+# Empty, as '#define _GNU_SOURCE' in a file is, so that both may be there.
+COMMON := -std=gnu11 -O2 -g -D_GNU_SOURCE= $(WARN) -I. -MMD -MP
 
 ifdef SANITIZE
 B       := build/san
@@ -57,9 +58,11 @@ $(B)/bin/dolania: $(CMD_OBJ) $(B)/lib/libdolania.a
 	@mkdir -p $(@D)
 	gcc $(SAN) -pie -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a -larchive -ljansson -lsodium
 
-# guest/build.sh keeps build/share/dolania/init.cpio up to date by itself.
 .PHONY: init
-init:
-	@if [ -x guest/build.sh ]; then guest/build.sh; fi
+init: $(if $(wildcard guest/build.sh),build/share/dolania/init.cpio)
+
+build/share/dolania/init.cpio: $(wildcard guest/*.c guest/*.h guest/build.sh)
+	@mkdir -p $(@D)
+	guest/build.sh $@
 
 -include $(VMM_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(PROBE_OBJ:.o=.d)

@@ -4,7 +4,7 @@
 
 U        := build/san/unit
 U_SAN    := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-U_FLAGS  := -std=gnu11 -O1 -g $(WARN) -I. -MMD -MP $(U_SAN)
+U_FLAGS  := -std=gnu11 -O1 -g -D_GNU_SOURCE= $(WARN) -I. -MMD -MP $(U_SAN)
 U_SRC    := $(wildcard vmm/base/*.c vmm/mem/*.c vmm/irq/*.c vmm/boot/*.c vmm/virtio/*.c)
 U_OBJ    := $(U_SRC:%.c=$(U)/obj/%.o)
 U_TESTS  := $(patsubst tests/unit/%.c,$(U)/%,$(wildcard tests/unit/*.c))
