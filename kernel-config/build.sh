@@ -84,13 +84,17 @@ check_reasons() {
 	     END { exit n > 0 }' "$@" >&2
 }
 
-# Every requested option must be in the configuration as requested. An option
-# that is off may also be absent (its dependencies are off).
+# Every requested option must be in the configuration as requested; a later
+# fragment overrides an earlier one. An option that is off may also be absent
+# (its dependencies are off).
 check_taken() {
 	awk 'NR == FNR { if (/^CONFIG_/) { split($0, a, "="); have[a[1]] = $0 } next }
-	     /^CONFIG_/ { split($0, a, "="); if (have[a[1]] != $0) { print "  wanted " $0 ", got " (have[a[1]] ? have[a[1]] : "nothing"); n++ } }
-	     /^# CONFIG_.* is not set$/ { if ($2 in have) { print "  wanted " $0 ", got " have[$2]; n++ } }
-	     END { exit n > 0 }' "$work/obj/.config" "$@" >&2
+	     /^CONFIG_/ { split($0, a, "="); want[a[1]] = $0 }
+	     /^# CONFIG_.* is not set$/ { want[$2] = "off" }
+	     END { for (o in want) {
+			is = o in have ? have[o] : "off"
+			if (is != want[o]) { print "  " o ": wanted " want[o] ", got " is; n++ } }
+		exit n > 0 }' "$work/obj/.config" "$@" >&2
 }
 
 kmake() {
