@@ -87,7 +87,7 @@ static enum err setup_devices(struct run *r)
 				.frame = loop_frame, .ctx = r };
 	enum err err;
 
-	ioapic_init(&r->ioapic, loop_msi, r);
+	ioapic_init(&r->ioapic, 1 + r->c->disks, loop_msi, r);
 	for (unsigned i = 0; i < r->c->disks; i++) {
 		struct stat st;
 
@@ -165,7 +165,7 @@ enum err setup_machine(struct run *r)
 	if (err != OK)
 		return err;
 	err = gmem_map(&r->mem, r->c->ram_fd, r->c->ram_bytes);
-	err = err ? err : vm_create(&r->vm, r->c->kvm_fd, &r->mem, IOAPIC_PINS, &why);
+	err = err ? err : vm_create(&r->vm, r->c->kvm_fd, &r->mem, 1 + r->c->disks, &why);
 	if (err != OK)
 		return fail(r, err, why);
 	err = setup_boot(r, &kernel);

@@ -23,10 +23,12 @@ enum {
 #define REDIR_READ_ONLY ((1ull << 12) | (1ull << 14))	/* delivery status, remote IRR */
 #define MSI_ADDRESS 0xfee00000ull
 
-void ioapic_init(struct ioapic *a, void (*msi)(void *ctx, uint64_t address, uint32_t data), void *ctx)
+void ioapic_init(struct ioapic *a, unsigned pins, void (*msi)(void *ctx, uint64_t address, uint32_t data),
+		 void *ctx)
 {
 	memset(a, 0, sizeof(*a));
-	for (unsigned i = 0; i < IOAPIC_PINS; i++)
+	a->pins = pins < IOAPIC_PINS_MAX ? pins : IOAPIC_PINS_MAX;
+	for (unsigned i = 0; i < IOAPIC_PINS_MAX; i++)
 		a->redirection[i] = REDIR_MASKED;
 	a->msi = msi;
 	a->ctx = ctx;
@@ -51,7 +53,7 @@ static void deliver(struct ioapic *a, unsigned pin)
 
 void ioapic_raise(struct ioapic *a, unsigned pin)
 {
-	if (pin < IOAPIC_PINS)
+	if (pin < a->pins)
 		deliver(a, pin);
 }
 
@@ -62,8 +64,8 @@ static uint32_t register_read(const struct ioapic *a)
 	if (a->select == INDEX_ID || a->select == INDEX_ARBITRATION)
 		return 0;
 	if (a->select == INDEX_VERSION)
-		return VERSION | (IOAPIC_PINS - 1) << 16;
-	if (a->select < INDEX_REDIRECTION || i >= 2 * IOAPIC_PINS)
+		return VERSION | (a->pins - 1) << 16;
+	if (a->select < INDEX_REDIRECTION || i >= 2 * a->pins)
 		return UINT32_MAX;
 	return (uint32_t)(a->redirection[i / 2] >> (i % 2 * 32));
 }
@@ -73,7 +75,7 @@ static void register_write(struct ioapic *a, uint32_t value)
 	uint32_t i = a->select - INDEX_REDIRECTION;
 	uint64_t *entry;
 
-	if (a->select < INDEX_REDIRECTION || i >= 2 * IOAPIC_PINS)
+	if (a->select < INDEX_REDIRECTION || i >= 2 * a->pins)
 		return;
 	entry = &a->redirection[i / 2];
 	if (i % 2)

@@ -18,17 +18,20 @@
 
 #define IOAPIC_BASE 0xfec00000ull
 #define IOAPIC_BYTES 0x1000ull
-enum { IOAPIC_PINS = 4 };
+enum { IOAPIC_PINS_MAX = 4 };
 
 struct ioapic {
 	uint32_t select;		/* IOREGSEL */
-	uint64_t redirection[IOAPIC_PINS];
-	bool pending[IOAPIC_PINS];	/* edge seen while masked */
+	unsigned pins;			/* Linux reads and clears each at boot: as few as devices */
+	uint64_t redirection[IOAPIC_PINS_MAX];
+	bool pending[IOAPIC_PINS_MAX];	/* edge seen while masked */
 	void (*msi)(void *ctx, uint64_t address, uint32_t data);
 	void *ctx;
 };
 
-void ioapic_init(struct ioapic *a, void (*msi)(void *ctx, uint64_t address, uint32_t data), void *ctx);
+/* `pins` is cut to IOAPIC_PINS_MAX. */
+void ioapic_init(struct ioapic *a, unsigned pins, void (*msi)(void *ctx, uint64_t address, uint32_t data),
+		 void *ctx);
 
 /* One access at `offset` (< IOAPIC_BYTES) of the window.  False: no register there. */
 bool ioapic_mmio(struct ioapic *a, uint64_t offset, uint8_t *data, uint32_t len, bool is_write);
