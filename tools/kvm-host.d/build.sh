@@ -17,7 +17,7 @@ say() { printf 'kvm-host: %s\n' "$*" >&2; }
 die() { say "$*"; exit 125; }
 started=$SECONDS
 
-stamp=$(cat "$here/agent.c" "$here/build.sh" | sha256sum | cut -c1-16)
+stamp=$(cat "$here"/*.[ch] "$here/build.sh" | sha256sum | cut -c1-16)
 if [ -e "$out/stamp" ] && [ "$(cat "$out/stamp")" = "$stamp" ] &&
    [ -e "$out/vmlinux" ] && [ -e "$out/initrd" ]; then
 	exit 0
@@ -112,8 +112,8 @@ module_order() {
 
 root=$work/root
 mkdir -p "$root/dev"
-musl-gcc -static -Os -Wall -Wextra -Werror -idirafter /usr/include \
-	-idirafter "/usr/include/$(gcc -print-multiarch)" -o "$root/init" "$here/agent.c"
+musl-gcc -static -Os -std=gnu11 -Wall -Wextra -Werror -idirafter /usr/include \
+	-idirafter "/usr/include/$(gcc -print-multiarch)" -o "$root/init" "$here"/*.c
 moddir=$(echo "$out"/deb/lib/modules/*)
 module_order "$moddir" | while read -r path; do
 	cp "$moddir/$path" "$root/$(basename "$path")"

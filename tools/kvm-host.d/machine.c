@@ -1,0 +1,152 @@
+/* Makes the emulated host a machine: modules, root, mounts, /dev, loopback. */
+#define _GNU_SOURCE
+#include "agent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static void must_mount(const char *src, const char *dst, const char *type,
+		       unsigned long flags, const char *data)
+{
+	if (mount(src, dst, type, flags, data) != 0)
+		fail(dst);
+}
+
+void load_modules(void)
+{
+	char path[256];
+	FILE *f = fopen("/modules.list", "re");
+
+	if (!f)
+		fail("/modules.list");
+	while (fgets(path, sizeof(path), f)) {
+		path[strcspn(path, "\n")] = 0;
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0)
+			fail(path);
+		if (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST)
+			fail(path);
+		close(fd);
+	}
+	fclose(f);
+}
+
+static void write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, text, strlen(text)) < 0)
+		fprintf(stderr, "kvm-host agent: %s: %s\n", path, strerror(errno));
+	close(fd);
+}
+
+static void loopback_up(void)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = { .ifr_name = "lo" };
+
+	if (fd < 0)
+		return;
+	ifr.ifr_flags = IFF_UP | IFF_RUNNING;
+	if (ioctl(fd, SIOCSIFFLAGS, &ifr) != 0)
+		fprintf(stderr, "kvm-host agent: lo: %s\n", strerror(errno));
+	close(fd);
+}
+
+/* The names udev would make, which is not running here. */
+static void make_dev_names(void)
+{
+	static const char *const links[][2] = {
+		{ "/proc/self/fd", "/dev/fd" },
+		{ "/proc/self/fd/0", "/dev/stdin" },
+		{ "/proc/self/fd/1", "/dev/stdout" },
+		{ "/proc/self/fd/2", "/dev/stderr" },
+		{ "pts/ptmx", "/dev/ptmx" },
+		{ "../vport0p5", "/dev/virtio-ports/dolania.dump" },
+	};
+
+	mkdir("/dev/virtio-ports", 0755);
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+		unlink(links[i][1]);
+		if (symlink(links[i][0], links[i][1]) != 0)
+			fail(links[i][1]);
+	}
+	chmod("/dev/kvm", 0666);
+	chmod("/dev/vport0p5", 0666);
+}
+
+#define P9 "trans=virtio,version=9p2000.L,msize=512000,access=any,"
+
+/* The machine's root, made safe: nothing written reaches it but the checkout. */
+static void make_root(const struct job *job)
+{
+	char path[4096];
+
+	mkdir("/ro", 0755);
+	mkdir("/rw", 0755);
+	mkdir("/root", 0755);
+	must_mount("root", "/ro", "9p", MS_RDONLY, P9 "cache=loose");
+	must_mount("rw", "/rw", "tmpfs", 0, "mode=0755,size=75%");
+	mkdir("/rw/upper", 0755);
+	mkdir("/rw/work", 0755);
+	must_mount("root", "/root", "overlay", 0,
+		   "lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work,xino=off");
+	snprintf(path, sizeof(path), "/root%s", job->checkout);
+	must_mount("checkout", path, "9p", 0, P9 "cache=loose");
+}
+
+static void enter_root(void)
+{
+	if (chdir("/root") != 0 || mount(".", "/", NULL, MS_MOVE, NULL) != 0 ||
+	    chroot(".") != 0 || chdir("/") != 0)
+		fail("switch root");
+	must_mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	must_mount("sysfs", "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "");
+	must_mount("dev", "/dev", "devtmpfs", MS_NOSUID, "mode=0755");
+	mkdir("/dev/pts", 0755);
+	mkdir("/dev/shm", 01777);
+	must_mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
+		   "mode=0620,ptmxmode=0666,gid=5");
+	must_mount("shm", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+	must_mount("run", "/run", "tmpfs", MS_NOSUID | MS_NODEV, "mode=0755");
+	must_mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, "nsdelegate");
+	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+cpu");
+	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+memory");
+	write_file("/sys/fs/cgroup/cgroup.subtree_control", "+pids");
+}
+
+/* /tmp is last, and not where it would hide the checkout. */
+static void mount_tmp(const struct job *job)
+{
+	static const char *const dirs[] = { "/tmp", "/var/tmp" };
+
+	for (size_t i = 0; i < 2; i++) {
+		size_t n = strlen(dirs[i]);
+		if (strncmp(job->checkout, dirs[i], n) == 0 &&
+		    (job->checkout[n] == '/' || job->checkout[n] == 0))
+			continue;
+		must_mount("tmp", dirs[i], "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777");
+	}
+}
+
+void machine_set_up(const struct job *job)
+{
+	make_root(job);
+	enter_root();
+	mount_tmp(job);
+	make_dev_names();
+	loopback_up();
+	if (sethostname("kvm-host", 8) != 0)
+		fail("hostname");
+}
