@@ -10,6 +10,8 @@ asserts do, and the driver shows the last Run with them.
         assert r.code == 7
         assert r.result["end"]["reason"] == "exited"
 """
+import concurrent.futures
+import contextlib
 import json
 import os
 import signal
@@ -23,6 +25,9 @@ DOLANIA = os.path.join(TOP, "build/bin/dolania")
 # Everything is slower under emulation; limits that only catch hangs are scaled.
 EMULATED = bool(os.environ.get("DOLANIA_KVM_HOST"))
 SLOWNESS = 4 if EMULATED else 1
+SHARE = os.path.join(TOP, "build/share/dolania")
+# How long after a limit a guest instruction may run; the same everywhere.
+SPIN_LATE_S = 0.1
 TEST_LIMIT_S = 60 * SLOWNESS
 
 last_run = None
@@ -48,6 +53,11 @@ class Run:
         return self.err.decode(errors="replace")
 
     @property
+    def errlines(self):
+        """How many lines of stderr are dolania's own."""
+        return sum(x.startswith("dolania:") for x in self.errtext.splitlines())
+
+    @property
     def reason(self):
         return self.result["end"]["reason"] if self.result else None
 
@@ -58,12 +68,41 @@ class Run:
                 f"  stdout {cut(self.out)!r}\n  stderr {cut(self.err)!r}\n  result {json.dumps(self.result)}")
 
 
-def dolania(*args, stdin=b"", timeout=60, env=None, cwd=None, result_file=None):
-    """Calls the command with exactly these arguments."""
+def read_result(path):
+    """A Run with nothing but the result in it; checked against the schema."""
+    try:
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+    except OSError:
+        text = ""
+    result = json.loads(text) if text else None
+    if result is not None:
+        check_schema(result)
+    return Run((), None, b"", b"", result, 0)
+
+
+validator = None
+
+
+def check_schema(result):
+    global validator
+    if validator is None:
+        import jsonschema
+        with open(os.path.join(TOP, "docs/result.schema.json"), encoding="utf-8") as f:
+            schema = json.load(f)
+        kind = jsonschema.validators.validator_for(schema)
+        kind.check_schema(schema)
+        validator = kind(schema)
+    wrong = [f"{'/'.join(map(str, e.absolute_path))}: {e.message}" for e in validator.iter_errors(result)]
+    assert not wrong, f"the result is not what docs/result.schema.json says: {wrong[:5]}"
+
+
+def dolania(*args, stdin=b"", timeout=60, env=None, cwd=None, result_file=None, before=(), pass_fds=()):
+    """Calls the command with exactly these arguments; `before`: through this command."""
     global last_run
     started = time.monotonic()
     timed_out = None
-    with subprocess.Popen([DOLANIA, *map(str, args)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    with subprocess.Popen([*before, DOLANIA, *map(str, args)], pass_fds=pass_fds, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, env={**os.environ, **(env or {})}, cwd=cwd) as p:
         try:
             out, err = p.communicate(stdin, timeout=timeout * SLOWNESS)
@@ -71,14 +110,12 @@ def dolania(*args, stdin=b"", timeout=60, env=None, cwd=None, result_file=None):
             p.kill()
             out, err = p.communicate()
             timed_out = e
+    took_s = time.monotonic() - started
     result = None
+    last_run = Run(args, p.returncode, out, err, result, took_s)
     if result_file:
-        try:
-            with open(result_file, encoding="utf-8") as f:
-                result = json.load(f)
-        except (OSError, ValueError):
-            pass
-    last_run = Run(args, p.returncode, out, err, result, time.monotonic() - started)
+        result = read_result(result_file).result
+    last_run = Run(args, p.returncode, out, err, result, took_s)
     if timed_out:
         raise AssertionError(f"dolania did not end within {timeout * SLOWNESS} s")
     return last_run
@@ -89,6 +126,78 @@ def run(*args, **kwargs):
     with tempfile.TemporaryDirectory() as d:
         path = os.path.join(d, "result.json")
         return dolania("run", "--result", path, *args, result_file=path, **kwargs)
+
+
+@contextlib.contextmanager
+def scratch():
+    """A directory for one test."""
+    with tempfile.TemporaryDirectory(prefix="dolania-test-") as d:
+        yield d
+
+
+def write_file(directory, name, content, mode=0o644):
+    path = os.path.join(directory, name)
+    with open(path, "wb") as f:
+        f.write(content if isinstance(content, bytes) else content.encode())
+    os.chmod(path, mode)
+    return path
+
+
+def each(check, cases, jobs=2):
+    """check(case) for every case, two at a time; the first failure counts."""
+    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(check, cases))
+
+
+def late_s(r):
+    """How long after its wall limit the last guest instruction may have run, as the host saw it."""
+    host = r.result["host"]
+    return max(0, host["wall_late_ns"]) / 1e9
+
+
+def stream_bytes(r, stream):
+    """How many bytes the guest sent there, as the host counted them."""
+    return r.result["host"]["streams"][stream]["bytes"]
+
+
+def kernel_option(_directory, path):
+    """Boot this kernel."""
+    return ["--kernel", path]
+
+
+def guest_with(directory, kernel=None, init=None):
+    """Options for a run with a guest of tests/e2e/guests in place of ours."""
+    source = os.path.join(TOP, "tests/e2e/guests")
+    options = []
+    if kernel:
+        path = os.path.join(directory, "kernel")
+        subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x1000000", "-Wl,--build-id=none",
+                        "-Wl,-z,max-page-size=4096", "-Wl,-z,noseparate-code", "-Wl,-n",
+                        "-o", path, f"{source}/{kernel}.S"], check=True)
+        options += kernel_option(directory, path)
+    if init:
+        binary, path = os.path.join(directory, "init"), os.path.join(directory, "init.cpio")
+        subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", binary, f"{source}/{init}.c"], check=True)
+        subprocess.run([os.path.join(TOP, "guest/build.sh"), "--init", binary, path], check=True)
+        options += ["--initrd", path]
+    return options
+
+
+def private_dev(directory, kvm):
+    """A command that runs its arguments with a /dev of its own.
+
+    kvm: None: there is no /dev/kvm; a mode: there is one with that mode (only as
+    root); a path: /dev/kvm is that device.
+    """
+    dev = os.path.join(directory, "dev")
+    if isinstance(kvm, int):
+        make = f"mknod -m {kvm:o} {dev}/kvm c 10 232"
+    else:
+        make = f"touch {dev}/kvm; mount --bind {kvm} {dev}/kvm" if kvm else ":"
+    script = (f"set -e; mkdir {dev}; mount -t tmpfs -o mode=755 none {dev}; "
+              f"for n in null zero full random urandom tty; do touch {dev}/$n; mount --bind /dev/$n {dev}/$n; done; "
+              f"mkdir {dev}/shm; ln -s /proc/self/fd {dev}/fd; {make}; mount --rbind {dev} /dev; exec \"$@\"")
+    return ("unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c", script, "sh")
 
 
 def slow(test):

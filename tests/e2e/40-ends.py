@@ -1,0 +1,236 @@
+"""Every way a run can end, provoked for real; what was written before is kept.
+
+The guest has no say in when it ends: 'late_ns' is how long after the limit (by
+the host's clock) the last guest instruction may have run.
+"""
+import os
+import signal
+import subprocess
+import tempfile
+import time
+
+from lib import DOLANIA, SLOWNESS, SPIN_LATE_S, guest_with, late_s, read_result, run, scratch
+
+FIRST = "echo partial; printf 'no newline'; echo oops >&2; "
+KEPT = b"partial\nno newline"
+
+
+def kept(r):
+    assert r.out == KEPT, r
+    assert r.err.startswith(b"oops\n"), r
+
+
+def one_line(r, *words):
+    """dolania said one line, after what the script wrote, with these words in it."""
+    said = [x for x in r.errtext.splitlines() if x.startswith("dolania:")]
+    assert len(said) == 1, said
+    for word in words:
+        assert word in said[0], (word, said[0])
+
+
+def test_exited():
+    r = run("-c", FIRST + "exit 0")
+    assert (r.code, r.reason, r.result["end"]["by"]) == (0, "exited", "guest")
+    kept(r)
+    assert r.err == b"oops\n"
+
+
+def test_signaled():
+    r = run("-c", FIRST + "kill -SEGV $$")
+    assert (r.code, r.reason, r.result["end"]["by"]) == (139, "signaled", "guest")
+    kept(r)
+
+
+def wall_limit(code, *options):
+    r = run("--wall", "6s", *options, "-c", FIRST + code)
+    assert (r.code, r.reason, r.result["end"]["by"]) == (124, "wall_limit", "host")
+    kept(r)
+    one_line(r, "--wall", "6")
+    assert late_s(r) <= SPIN_LATE_S, late_s(r)
+    assert r.took_s < 6 + 5 * SLOWNESS
+    return r
+
+
+def test_wall_limit_spinning_in_user_space():
+    wall_limit("while :; do :; done")
+
+
+def test_wall_limit_spinning_in_the_kernel():
+    # One read(2) of 128 MiB after another: the guest is in its kernel nearly always.
+    wall_limit("exec dd if=/dev/zero of=/dev/null bs=128M")
+
+
+def test_wall_limit_sleeping():
+    wall_limit("sleep 1000")
+
+
+def test_wall_limit_writing():
+    r = run("--wall", "6s", "--output", "64K", "-c", "yes partial")
+    assert (r.code, r.reason) == (124, "wall_limit")
+    assert r.out == b"partial\n" * 8192
+    assert late_s(r) <= SPIN_LATE_S, late_s(r)
+
+
+def test_wall_limit_with_a_reader_that_does_not_read():
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "result")
+        with subprocess.Popen([DOLANIA, "run", "--wall", "5s", "--result", path, "-c", "yes"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            # Nobody reads p.stdout until the result is there, or until it is clear that it
+            # waits for us with the guest long gone.
+            deadline = time.monotonic() + 5 + 5 * SLOWNESS
+            while p.poll() is None and time.monotonic() < deadline:
+                time.sleep(0.2)
+            out, _ = p.communicate(timeout=60 * SLOWNESS)
+            assert p.returncode == 124
+        assert set(out) <= set(b"y\n")
+        assert late_s(read_result(path)) <= SPIN_LATE_S
+
+
+def test_wall_limit_of_a_guest_that_ignores_interrupts():
+    """A kernel of four instructions that spins with interrupts off; nothing in it cooperates."""
+    with scratch() as d:
+        r = run(*guest_with(d, kernel="spin"), "--wall", "3s", "-c", "true")
+        assert r.reason in ("wall_limit", "boot_failed")
+        assert r.code in (124, 125)
+        assert r.took_s < 3 + 5 * SLOWNESS
+        if r.reason == "wall_limit":
+            assert late_s(r) <= SPIN_LATE_S, late_s(r)
+
+
+def test_wall_limit_of_a_halted_guest():
+    with scratch() as d:
+        r = run(*guest_with(d, kernel="halt"), "--wall", "3s", "-c", "true")
+        assert r.reason in ("wall_limit", "boot_failed")
+        assert r.took_s < 3 + 5 * SLOWNESS
+        if r.reason == "wall_limit":
+            assert late_s(r) <= SPIN_LATE_S, late_s(r)
+
+
+def test_guest_oom_shell():
+    r = run("--memory", "64M", "-c", FIRST + "x=$(tail /dev/zero); echo not reached")
+    assert (r.code, r.reason, r.result["end"]["by"]) == (137, "guest_oom", "guest")
+    kept(r)
+    one_line(r, "--memory", "64")
+
+
+def test_guest_oom_awk():
+    r = run("--memory", "64M", "-c", FIRST + "exec awk 'BEGIN { s = \"xxxxxxxxxxxxxxxx\"; while (1) s = s s }'")
+    assert (r.code, r.reason) == (137, "guest_oom")
+    kept(r)
+
+
+def test_guest_panic():
+    """An init that exits: the kernel panics, the result holds the end of its log."""
+    with scratch() as d:
+        r = run(*guest_with(d, init="exits"), "-c", "true")
+        assert (r.code, r.reason, r.result["end"]["by"]) == (122, "guest_panic", "host")
+        assert r.out == b""
+        assert "Kernel panic" in str(r.result["end"])
+        assert "Attempted to kill init" in str(r.result["end"])
+        one_line(r, "panic")
+
+
+def test_guest_panic_after_output():
+    """Init does its work up to the script's end and then dies: what the script wrote is kept."""
+    with scratch() as d:
+        r = run(*guest_with(d, init="crashes"), "--wall", "20s", "-c", "true")
+        assert (r.code, r.reason) == (122, "guest_panic")
+        assert "Kernel panic" in str(r.result["end"])
+
+
+def test_triple_fault():
+    """A kernel of two instructions: no interrupt table, then a breakpoint."""
+    with scratch() as d:
+        r = run(*guest_with(d, kernel="triple"), "-c", "true")
+        assert (r.code, r.reason, r.result["end"]["by"]) == (122, "guest_panic", "host")
+        one_line(r)
+
+
+def cancel(sig, code, wait_for=None, delay=0.0):
+    """Sends the signal once the script has written `wait_for`; returns (status, out, err, result, took)."""
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "result")
+        with subprocess.Popen([DOLANIA, "run", "--wall", "100s", "--result", path, "-c", code],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            out = p.stdout.read(len(wait_for)) if wait_for else b""
+            time.sleep(delay)
+            sent = time.monotonic()
+            p.send_signal(sig)
+            rest, err = p.communicate(timeout=30 * SLOWNESS)
+            took = time.monotonic() - sent
+        return p.returncode, out + rest, err, read_result(path), took
+
+
+def check_cancel(sig, code):
+    status, out, err, r, took = cancel(sig, FIRST + code, wait_for=KEPT, delay=0.5)
+    assert status == -sig, (status, err)
+    assert out == KEPT, out
+    assert err.startswith(b"oops\n"), err
+    assert r.reason == "cancelled" and r.result["end"]["by"] == "host"
+    assert took < 3 * SLOWNESS, took
+    r.err = err
+    one_line(r, signal.Signals(sig).name)
+
+
+def test_cancel_sigint():
+    check_cancel(signal.SIGINT, "sleep 1000")
+
+
+def test_cancel_sigterm():
+    check_cancel(signal.SIGTERM, "while :; do :; done")
+
+
+def test_cancel_before_the_script_runs():
+    for delay in (0.0, 0.05, 0.4):
+        status, out, err, r, _ = cancel(signal.SIGTERM, "sleep 1000", delay=delay)
+        assert status == -signal.SIGTERM, (delay, status, err)
+        assert out == b""
+        if r.result is not None:
+            assert r.reason == "cancelled"
+        else:
+            # so early that dolania had not begun: nothing was said either
+            assert delay == 0.0 and err == b"", (delay, err)
+
+
+def test_vmm_killed():
+    """SIGKILL of the VMM from outside is an end like any other: a result, nothing left."""
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "result")
+        with subprocess.Popen([DOLANIA, "run", "--result", path, "-c", FIRST + "sleep 1000"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            out = p.stdout.read(len(KEPT))
+            with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+                vmm = [int(x) for x in f.read().split()]
+            assert len(vmm) == 1, vmm
+            os.kill(vmm[0], signal.SIGKILL)
+            rest, err = p.communicate(timeout=30 * SLOWNESS)
+        r = read_result(path)
+        assert out + rest == KEPT
+        assert p.returncode in (121, 125), (p.returncode, err)
+        assert r.reason in ("vmm_fault", "host_io", "host_oom"), r
+        assert b"dolania:" in err
+
+
+def test_supervisor_killed():
+    """SIGKILL of dolania takes the VM with it."""
+    with subprocess.Popen([DOLANIA, "run", "-c", "echo up; sleep 1000"], stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+        assert p.stdout.read(3) == b"up\n"
+        with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+            vmm = [int(x) for x in f.read().split()]
+        assert vmm
+        p.kill()
+        p.communicate(timeout=30 * SLOWNESS)
+        deadline = time.monotonic() + 5 * SLOWNESS
+        while time.monotonic() < deadline and any(alive(v) for v in vmm):
+            time.sleep(0.1)
+        assert not any(alive(v) for v in vmm)
+
+
+def alive(pid):
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False

@@ -1,0 +1,318 @@
+"""Bad input: one line that names the thing and says what to do, the right status, a result where there can be one."""
+import os
+import shutil
+import subprocess
+import time
+
+from lib import (DOLANIA, SHARE, SLOWNESS, Skip, dolania, kernel_option, private_dev, read_result, run, scratch,
+                 write_file)
+
+
+def bad(*args, words=(), status=125, reason=None, result=True, **kwargs):
+    """Calls it; the one line on stderr has the words in it."""
+    r = run(*args, **kwargs)
+    check_bad(r, words, status, reason, result)
+    return r
+
+
+def check_bad(r, words=(), status=125, reason=None, result=True):
+    assert r.code == status, r
+    assert r.out == b"", r
+    lines = r.errtext.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("dolania: "), r
+    assert len(lines[0]) > len("dolania: ") + 10, r
+    for word in words:
+        assert word in lines[0], (word, lines[0])
+    if result:
+        assert r.result is not None, r
+        assert r.result["end"]["by"] == "host", r
+        if reason:
+            assert r.reason == reason, r
+
+
+def test_no_such_script():
+    bad("/nonexistent/job.sh", words=["/nonexistent/job.sh"], reason="usage")
+
+
+def test_script_is_a_directory():
+    bad("/usr", words=["/usr", "directory"], reason="usage")
+
+
+def test_script_is_a_device():
+    bad("/dev/zero", words=["/dev/zero"], reason="usage")
+
+
+def test_script_is_a_fifo():
+    with scratch() as d:
+        path = os.path.join(d, "fifo")
+        os.mkfifo(path)
+        bad(path, words=[path], reason="usage", timeout=10)
+
+
+def test_script_unreadable():
+    with scratch() as d:
+        path = write_file(d, "job.sh", "true\n", mode=0)
+        if os.geteuid() != 0:
+            bad(path, words=[path, "ermission"], reason="usage")
+            return
+        r = as_nobody(d, "run", path)
+        check_bad(r, [path, "ermission"], result=False)
+
+
+def as_nobody(d, *args, before=()):
+    """Calls dolania as uid 65534."""
+    os.chmod(d, 0o755)
+    p = subprocess.run([*before, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", DOLANIA, *args],
+                       stdin=subprocess.DEVNULL, capture_output=True, timeout=60 * SLOWNESS, check=False)
+    from lib import Run
+    return Run(args, p.returncode, p.stdout, p.stderr, None, 0)
+
+
+def test_script_over_the_size_limit():
+    with scratch() as d:
+        path = os.path.join(d, "big.sh")
+        with open(path, "wb") as f:
+            f.write(b"#!/bin/sh\n")
+            f.truncate((16 << 20) + 1)
+        bad(path, words=[path, "16"], reason="usage")
+
+
+def test_script_from_stdin_over_the_size_limit():
+    bad("-", stdin=b"#" * ((16 << 20) + 1), words=["16"], reason="usage")
+
+
+def test_empty_script_is_no_error():
+    with scratch() as d:
+        r = run(write_file(d, "job.sh", ""))
+        assert (r.code, r.out, r.reason) == (0, b"", "exited")
+
+
+def test_nothing_to_run():
+    bad(words=["FILE"], reason="usage")
+    bad("--exec", "--", words=["--exec"], reason="usage")
+    bad("-c", words=["-c"], reason="usage")
+
+
+def test_unknown_option():
+    bad("--frobnicate", "x.sh", words=["--frobnicate"], reason="usage")
+
+
+def test_unknown_command():
+    r = dolania("frobnicate")
+    check_bad(r, ["frobnicate"], result=False)
+    r = dolania()
+    assert r.code == 125 and b"run" in r.err
+
+
+def test_bad_values():
+    for args, word in ((("--wall", "soon"), "--wall"), (("--wall", "-1s"), "--wall"), (("--wall", "0"), "--wall"),
+                       (("--memory", "much"), "--memory"), (("--memory", "-5M"), "--memory"),
+                       (("--memory", "99999999999999999999G"), "--memory"), (("--memory", ""), "--memory"),
+                       (("--output", "x"), "--output"), (("--exit-code", "perhaps"), "--exit-code"),
+                       (("--env", "NOEQUALS"), "--env"), (("--env", "=x"), "--env"),
+                       (("--in", "/nonexistent"), "/nonexistent"), (("--in", "/etc/passwd"), "/etc/passwd"),
+                       (("--chdir", "relative"), "relative"), (("--in", "/etc/apt:relative"), "relative")):
+        bad(*args, "-c", "true", words=[word], reason="usage")
+
+
+def test_memory_too_small():
+    bad("--memory", "1M", "-c", "true", words=["--memory", "1M"], reason="usage")
+
+
+def test_memory_too_large():
+    r = run("--memory", "10T", "-c", "true")
+    check_bad(r, ["--memory", "10T"])
+    assert r.reason in ("usage", "host_oom")
+
+
+def test_unknown_runtime():
+    bad("--runtime", "cobol", "-c", "true", words=["cobol"], reason="usage")
+    bad("--runtime", "/nonexistent/x.erofs", "-c", "true", words=["/nonexistent/x.erofs"], reason="usage")
+
+
+def test_image_empty():
+    with scratch() as d:
+        path = write_file(d, "empty.erofs", "")
+        bad("--runtime", path, "-c", "true", words=[path])
+
+
+def test_image_is_a_directory():
+    with scratch() as d:
+        bad("--runtime", d + "/", "-c", "true", words=[d])
+
+
+def test_image_truncated():
+    """Cut in its data: EROFS checks no sizes, so this one is found out at boot, at the latest by the script."""
+    with scratch() as d:
+        for size in (100, 4096, 65536):
+            path = os.path.join(d, f"cut{size}.erofs")
+            with open(os.path.join(SHARE, "images/base.erofs"), "rb") as f:
+                write_bytes(path, f.read(size))
+            r = run("--runtime", path, "--wall", "20s", "-c", "true")
+            assert r.code == 125, r
+            assert path in r.errtext and r.errlines == 1, r
+            assert r.reason in ("usage", "boot_failed"), r
+
+
+def test_image_that_is_none():
+    with scratch() as d:
+        path = os.path.join(d, "noise.erofs")
+        write_bytes(path, os.urandom(1 << 20))
+        r = run("--runtime", path, "--wall", "20s", "-c", "true")
+        check_bad(r, [path])
+
+
+def write_bytes(path, data):
+    with open(path, "wb") as f:
+        f.write(data)
+
+
+def test_kernel_not_an_elf():
+    with scratch() as d:
+        path = write_file(d, "vmlinux", "#!/bin/sh\n" + "x" * 10000)
+        bad(*kernel_option(d, path), "-c", "true", words=["vmlinux", "ELF"], reason="boot_failed")
+
+
+def test_kernel_empty():
+    with scratch() as d:
+        path = write_file(d, "vmlinux", "")
+        bad(*kernel_option(d, path), "-c", "true", words=["vmlinux"], reason="boot_failed")
+
+
+def test_kernel_truncated():
+    with scratch() as d:
+        with open(os.path.join(SHARE, "vmlinux"), "rb") as f:
+            data = f.read()
+        for size in (20, 64, 200, 4096, len(data) // 2):
+            path = os.path.join(d, "vmlinux")
+            write_bytes(path, data[:size])
+            bad(*kernel_option(d, path), "-c", "true", words=["vmlinux"], reason="boot_failed")
+
+
+def test_kernel_missing():
+    bad(*kernel_option("/nonexistent", "/nonexistent/vmlinux"), "-c", "true", words=["/nonexistent/vmlinux"])
+
+
+def test_no_dev_kvm():
+    with scratch() as d:
+        r = run("-c", "true", before=private_dev(d, kvm=None))
+        check_bad(r, ["/dev/kvm"], reason="host_unsupported")
+
+
+def test_dev_kvm_without_permission():
+    if os.geteuid() != 0:
+        raise Skip("needs root, to become another user")
+    with scratch() as d:
+        r = as_nobody(d, "run", "-c", "true", before=private_dev(d, kvm=0o600))
+        check_bad(r, ["/dev/kvm", "ermission"], result=False)
+
+
+def test_as_an_ordinary_user_with_dev_kvm():
+    if os.geteuid() != 0:
+        raise Skip("needs root, to become another user")
+    with scratch() as d:
+        r = as_nobody(d, "run", "-c", "echo hello; exit 7", before=private_dev(d, kvm=0o666))
+        assert (r.code, r.out, r.err) == (7, b"hello\n", b"")
+
+
+def test_dev_kvm_is_no_kvm():
+    with scratch() as d:
+        r = run("-c", "true", before=private_dev(d, kvm="/dev/null"))
+        check_bad(r, ["/dev/kvm"], reason="host_unsupported")
+
+
+def test_doctor_where_there_is_no_kvm():
+    with scratch() as d:
+        r = dolania("doctor", before=private_dev(d, kvm=None))
+        assert r.code != 0
+        assert b"/dev/kvm" in r.out + r.err
+
+
+def test_doctor_here():
+    r = dolania("doctor")
+    assert r.code == 0, r
+    assert b"KVM" in r.out
+
+
+def test_result_directory_missing():
+    r = dolania("run", "--result", "/nonexistent/dir/r.json", "-c", "echo out")
+    assert r.code == 125
+    assert "/nonexistent/dir/r.json" in r.errtext
+
+
+def test_result_on_a_full_device():
+    r = dolania("run", "--result", "/dev/full", "-c", "true")
+    assert r.code == 125
+    assert "/dev/full" in r.errtext and "space" in r.errtext, r
+
+
+def test_result_on_a_full_disk():
+    if os.geteuid() != 0:
+        raise Skip("needs root, to mount")
+    with scratch() as d:
+        script = f"mount -t tmpfs -o size=16k none {d} && (head -c 1M /dev/zero >{d}/fill 2>/dev/null; exec \"$@\")"
+        r = dolania("run", "--result", f"{d}/r.json", "-c", "echo out; exit 3",
+                    before=("unshare", "-m", "sh", "-c", script, "sh"))
+        assert r.code == 125, r
+        assert r.out == b"out\n"
+        assert f"{d}/r.json" in r.errtext and "space" in r.errtext, r
+
+
+def test_result_fd_not_open():
+    r = dolania("run", "--result-fd", "99", "-c", "true")
+    check_bad(r, ["--result-fd", "99"], result=False)
+    r = dolania("run", "--result-fd", "x", "-c", "true")
+    check_bad(r, ["--result-fd"], result=False)
+
+
+def test_stdout_is_full():
+    with scratch() as d, open("/dev/full", "wb") as full:
+        p = subprocess.run([DOLANIA, "run", "--result", f"{d}/r", "-c", "echo x; sleep 1; echo y"], stdout=full,
+                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60 * SLOWNESS, check=False)
+        r = read_result(f"{d}/r")
+        assert p.returncode == 125, p
+        assert r.reason == "host_io", r
+        assert b"stdout" in p.stderr and b"space" in p.stderr, p.stderr
+
+
+def test_stdout_closed_by_the_reader():
+    """Like any program in a pipe: the script gets SIGPIPE; dolania ends soon and says what happened."""
+    with scratch() as d:
+        with subprocess.Popen([DOLANIA, "run", "--wall", "100s", "--result", f"{d}/r", "-c", "yes; echo rc $? >&2"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            assert p.stdout.read(4) == b"y\ny\n"
+            started = time.monotonic()
+            p.stdout.close()
+            err = p.stderr.read()
+            p.wait(60 * SLOWNESS)
+        took = time.monotonic() - started
+        r = read_result(f"{d}/r")
+        assert took < 10 * SLOWNESS, took
+        assert r.result["end"]["reason"] in ("exited", "signaled"), r
+        assert b"rc 141" in err, err
+
+
+def test_stdout_closed_before_the_start():
+    with scratch() as d:
+        p = subprocess.run(["sh", "-c", f'exec "$0" run --result {d}/r -c "echo x; exit 2" >&-', DOLANIA],
+                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60 * SLOWNESS, check=False)
+        assert p.returncode in (2, 125), p
+        r = read_result(f"{d}/r")
+        assert r.result is not None and r.code is None
+
+
+def test_stdin_closed_before_the_start():
+    p = subprocess.run(["sh", "-c", 'exec "$0" run -c "cat; echo x; exit 2" <&-', DOLANIA],
+                       capture_output=True, timeout=60 * SLOWNESS, check=False)
+    assert (p.returncode, p.stdout) == (2, b"x\n"), p
+
+
+def test_program_files_missing():
+    """A copy of the command alone, without what belongs to it."""
+    with scratch() as d:
+        copy = os.path.join(d, "dolania")
+        shutil.copy(DOLANIA, copy)
+        p = subprocess.run([copy, "run", "-c", "true"], stdin=subprocess.DEVNULL, capture_output=True,
+                           timeout=60 * SLOWNESS, check=False)
+        assert p.returncode == 125, p
+        assert len(p.stderr.splitlines()) == 1 and p.stderr.startswith(b"dolania: "), p
