@@ -16,20 +16,6 @@
 #include "vmm/mem/wipe.h"
 #include "vmm/state.h"
 
-static enum err arm_wall_limit(struct run *r)
-{
-	struct itimerspec at = { .it_value = { 0, 0 } };
-	uint64_t deadline;
-
-	if (r->c->wall_ns == 0)
-		return OK;
-	deadline = r->page->t_start + r->c->wall_ns;
-	r->page->deadline = deadline;
-	at.it_value.tv_sec = (time_t)(deadline / 1000000000u);
-	at.it_value.tv_nsec = (long)(deadline % 1000000000u);
-	return timer_settime(r->wall, TIMER_ABSTIME, &at, NULL) < 0 ? ERR_HOST : OK;
-}
-
 static uint64_t cpu_ns(void)
 {
 	struct timespec ts = { 0, 0 };
@@ -107,10 +93,6 @@ int run(const struct run_config *c)
 	report_start(&r.report, r.page, c->notice_fd);
 	r.page->ram_bytes = c->ram_bytes;
 	ready = setup_machine(&r) == OK;
-	if (ready && arm_wall_limit(&r) != OK) {
-		run_end(&r, REPORT_END_HOST_UNSUPPORTED, 0, "the wall limit's timer could not be set");
-		ready = false;
-	}
 	if (ready) {
 		cpu_before = cpu_ns();
 		report_phase(&r.report, REPORT_BOOT);

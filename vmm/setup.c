@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Build the machine.  After setup_machine() nothing is opened any more, and
- * /dev/kvm, kernel and initrd are closed: the place of the jail is its end.
+ * Build the machine, then lock the door: when setup_machine() returns, /dev/kvm,
+ * kernel and initrd are closed and the jail is entered.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -15,6 +15,7 @@
 #include "vmm/boot/fdt.h"
 #include "vmm/boot/layout.h"
 #include "vmm/boot/params.h"
+#include "vmm/jail/jail.h"
 #include "vmm/state.h"
 
 /*
@@ -154,6 +155,20 @@ static enum err setup_boot(struct run *r, struct image *kernel)
 	return err == OK ? OK : fail(r, err, "the boot parameters do not fit (kernel command line too long?)");
 }
 
+static enum err arm_wall_limit(struct run *r)
+{
+	struct itimerspec at = { .it_value = { 0, 0 } };
+	uint64_t deadline;
+
+	if (r->c->wall_ns == 0)
+		return OK;
+	deadline = r->page->t_start + r->c->wall_ns;
+	r->page->deadline = deadline;
+	at.it_value.tv_sec = (time_t)(deadline / 1000000000u);
+	at.it_value.tv_nsec = (long)(deadline % 1000000000u);
+	return timer_settime(r->wall, TIMER_ABSTIME, &at, NULL) < 0 ? ERR_HOST : OK;
+}
+
 enum err setup_machine(struct run *r)
 {
 	struct vcpu_start start = { .boot_params = LAYOUT_ZERO_PAGE, .page_tables = LAYOUT_PAGE_TABLES,
@@ -181,5 +196,8 @@ enum err setup_machine(struct run *r)
 	close(r->c->kernel_fd);
 	if (r->c->initrd_fd >= 0)
 		close(r->c->initrd_fd);
-	return OK;
+	if (arm_wall_limit(r) != OK)
+		return fail(r, ERR_HOST, "the wall limit's timer could not be set");
+	err = jail_enter(&why);
+	return err == OK ? OK : fail(r, err, why);
 }
