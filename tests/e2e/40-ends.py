@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from lib import DOLANIA, SLOWNESS, SPIN_LATE_S, guest_with, late_s, read_result, run, scratch
+from lib import DOLANIA, SLOWNESS, SPIN_LATE_S, guest_with, late_s, read_result, run
 
 FIRST = "echo partial; printf 'no newline'; echo oops >&2; "
 KEPT = b"partial\nno newline"
@@ -89,22 +89,20 @@ def test_wall_limit_with_a_reader_that_does_not_read():
 
 def test_wall_limit_of_a_guest_that_ignores_interrupts():
     """A kernel of four instructions that spins with interrupts off; nothing in it cooperates."""
-    with scratch() as d:
-        r = run(*guest_with(d, kernel="spin"), "--wall", "3s", "-c", "true")
-        assert r.reason in ("wall_limit", "boot_failed")
-        assert r.code in (124, 125)
-        assert r.took_s < 3 + 5 * SLOWNESS
-        if r.reason == "wall_limit":
-            assert late_s(r) <= SPIN_LATE_S, late_s(r)
+    r = run(*guest_with(kernel="spin"), "--wall", "3s", "-c", "true")
+    assert r.reason in ("wall_limit", "boot_failed")
+    assert r.code in (124, 125)
+    assert r.took_s < 3 + 5 * SLOWNESS
+    if r.reason == "wall_limit":
+        assert late_s(r) <= SPIN_LATE_S, late_s(r)
 
 
 def test_wall_limit_of_a_halted_guest():
-    with scratch() as d:
-        r = run(*guest_with(d, kernel="halt"), "--wall", "3s", "-c", "true")
-        assert r.reason in ("wall_limit", "boot_failed")
-        assert r.took_s < 3 + 5 * SLOWNESS
-        if r.reason == "wall_limit":
-            assert late_s(r) <= SPIN_LATE_S, late_s(r)
+    r = run(*guest_with(kernel="halt"), "--wall", "3s", "-c", "true")
+    assert r.reason in ("wall_limit", "boot_failed")
+    assert r.took_s < 3 + 5 * SLOWNESS
+    if r.reason == "wall_limit":
+        assert late_s(r) <= SPIN_LATE_S, late_s(r)
 
 
 def test_guest_oom_shell():
@@ -122,29 +120,28 @@ def test_guest_oom_awk():
 
 def test_guest_panic():
     """An init that exits: the kernel panics, the result holds the end of its log."""
-    with scratch() as d:
-        r = run(*guest_with(d, init="exits"), "-c", "true")
-        assert (r.code, r.reason, r.result["end"]["by"]) == (122, "guest_panic", "host")
-        assert r.out == b""
-        assert "Kernel panic" in str(r.result["end"])
-        assert "Attempted to kill init" in str(r.result["end"])
-        one_line(r, "panic")
+    r = run(*guest_with(init="exits"), "-c", "true")
+    assert (r.code, r.reason, r.result["end"]["by"]) == (122, "guest_panic", "host")
+    assert r.out == b""
+    assert "Kernel panic" in str(r.result["end"])
+    assert "Attempted to kill init" in str(r.result["end"])
+    one_line(r, "panic")
 
 
 def test_guest_panic_after_output():
-    """Init does its work up to the script's end and then dies: what the script wrote is kept."""
-    with scratch() as d:
-        r = run(*guest_with(d, init="crashes"), "--wall", "20s", "-c", "true")
-        assert (r.code, r.reason) == (122, "guest_panic")
-        assert "Kernel panic" in str(r.result["end"])
+    """An init that dies once the script has ended: what the script wrote is kept."""
+    r = run(*guest_with(init="panics"), "--wall", "60s", "-c", FIRST + "exit 3")
+    assert (r.code, r.reason) == (122, "guest_panic")
+    kept(r)
+    assert "Kernel panic" in str(r.result["end"])
+    one_line(r, "panic")
 
 
 def test_triple_fault():
     """A kernel of two instructions: no interrupt table, then a breakpoint."""
-    with scratch() as d:
-        r = run(*guest_with(d, kernel="triple"), "-c", "true")
-        assert (r.code, r.reason, r.result["end"]["by"]) == (122, "guest_panic", "host")
-        one_line(r)
+    r = run(*guest_with(kernel="triple"), "-c", "true")
+    assert (r.code, r.reason, r.result["end"]["by"]) == (122, "guest_panic", "host")
+    one_line(r)
 
 
 def cancel(sig, code, wait_for=None, delay=0.0):

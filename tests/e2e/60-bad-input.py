@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import time
 
-from lib import (DOLANIA, SHARE, SLOWNESS, Skip, dolania, kernel_option, private_dev, read_result, run, scratch,
+from lib import (DOLANIA, SHARE, SLOWNESS, Skip, dolania, private_dev, read_result, run, scratch,
                  write_file)
 
 
@@ -170,13 +170,13 @@ def write_bytes(path, data):
 def test_kernel_not_an_elf():
     with scratch() as d:
         path = write_file(d, "vmlinux", "#!/bin/sh\n" + "x" * 10000)
-        bad(*kernel_option(d, path), "-c", "true", words=["vmlinux", "ELF"], reason="boot_failed")
+        bad("--kernel", path, "-c", "true", words=["vmlinux", "ELF"], reason="boot_failed")
 
 
 def test_kernel_empty():
     with scratch() as d:
         path = write_file(d, "vmlinux", "")
-        bad(*kernel_option(d, path), "-c", "true", words=["vmlinux"], reason="boot_failed")
+        bad("--kernel", path, "-c", "true", words=["vmlinux"], reason="boot_failed")
 
 
 def test_kernel_truncated():
@@ -186,11 +186,11 @@ def test_kernel_truncated():
         for size in (20, 64, 200, 4096, len(data) // 2):
             path = os.path.join(d, "vmlinux")
             write_bytes(path, data[:size])
-            bad(*kernel_option(d, path), "-c", "true", words=["vmlinux"], reason="boot_failed")
+            bad("--kernel", path, "-c", "true", words=["vmlinux"], reason="boot_failed")
 
 
 def test_kernel_missing():
-    bad(*kernel_option("/nonexistent", "/nonexistent/vmlinux"), "-c", "true", words=["/nonexistent/vmlinux"])
+    bad("--kernel", "/nonexistent/vmlinux", "-c", "true", words=["/nonexistent/vmlinux"])
 
 
 def test_no_dev_kvm():

@@ -12,6 +12,7 @@ asserts do, and the driver shows the last Run with them.
 """
 import concurrent.futures
 import contextlib
+import glob
 import json
 import os
 import signal
@@ -160,27 +161,43 @@ def stream_bytes(r, stream):
     return r.result["host"]["streams"][stream]["bytes"]
 
 
-def kernel_option(_directory, path):
-    """Boot this kernel."""
-    return ["--kernel", path]
-
-
-def guest_with(directory, kernel=None, init=None):
+def guest_with(kernel=None, init=None):
     """Options for a run with a guest of tests/e2e/guests in place of ours."""
-    source = os.path.join(TOP, "tests/e2e/guests")
     options = []
     if kernel:
-        path = os.path.join(directory, "kernel")
-        subprocess.run(["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x1000000", "-Wl,--build-id=none",
-                        "-Wl,-z,max-page-size=4096", "-Wl,-z,noseparate-code", "-Wl,-n",
-                        "-o", path, f"{source}/{kernel}.S"], check=True)
-        options += kernel_option(directory, path)
-    if init:
-        binary, path = os.path.join(directory, "init"), os.path.join(directory, "init.cpio")
-        subprocess.run(["musl-gcc", "-static", "-Os", "-s", "-o", binary, f"{source}/{init}.c"], check=True)
-        subprocess.run([os.path.join(TOP, "guest/build.sh"), "--init", binary, path], check=True)
-        options += ["--initrd", path]
+        options += ["--kernel", built(kernel, f"{kernel}.S", lambda source, out: [
+            ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x1000000", "-Wl,--build-id=none",
+             "-Wl,-z,noseparate-code", "-Wl,-n", "-o", out, source]])]
+    if init == "panics":
+        ours = sorted(glob.glob(os.path.join(TOP, "guest/*.c")))
+        options += ["--initrd", built("panics.cpio", "panics.c", lambda source, out: [
+            ["musl-gcc", "-std=c11", "-Os", "-static", "-no-pie", "-s", "-idirafter", "/usr/include", "-idirafter",
+             f"/usr/include/{multiarch()}", "-Wl,--wrap=collect_exit", "-o", f"{out}.init", source, *ours],
+            pack(out)])]
+    elif init:
+        options += ["--initrd", built(f"{init}.cpio", f"{init}.c", lambda source, out: [
+            ["musl-gcc", "-static", "-Os", "-s", "-o", f"{out}.init", source], pack(out)])]
     return options
+
+
+def multiarch():
+    return subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def pack(out):
+    return [os.path.join(TOP, "guest/build.sh"), "--init", f"{out}.init", out]
+
+
+def built(name, source, commands):
+    """build/tests/guests/NAME, made anew when its source or our init's is newer."""
+    source = os.path.join(TOP, "tests/e2e/guests", source)
+    out = os.path.join(TOP, "build/tests/guests", name)
+    newest = max(map(os.path.getmtime, [source, *glob.glob(os.path.join(TOP, "guest/*"))]))
+    if not os.path.exists(out) or os.path.getmtime(out) < newest:
+        os.makedirs(os.path.dirname(out), exist_ok=True)
+        for command in commands(source, out):
+            subprocess.run(command, check=True)
+    return out
 
 
 def private_dev(directory, kvm):
