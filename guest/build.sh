@@ -3,11 +3,12 @@
 #
 # usage: guest/build.sh [--init FILE] OUTPUT.cpio
 #
-#   --init FILE   pack FILE as /init instead (tests)
+#   --init FILE   pack FILE as /init instead, compiled first if it is a .c (tests)
 #
 # The archive is uncompressed newc, written here byte by byte: no root, no cpio,
 # and the same input gives the same bytes. CC names the compiler (musl-gcc).
 set -eu
+export LC_ALL=C
 
 here=$(cd "$(dirname "$0")" && pwd)
 init=
@@ -30,7 +31,7 @@ compile() {
 		-Wall -Wextra -Werror -Wshadow -Wvla -Wconversion ${CFLAGS-} \
 		-idirafter /usr/include -idirafter "/usr/include/$multiarch" \
 		-Wl,--gc-sections -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,norelro -s \
-		-o "$work/init" "$here"/*.c
+		-o "$work/init" "$@"
 	init=$work/init
 }
 
@@ -57,7 +58,10 @@ pad() {
 	esac
 }
 
-[ -n "$init" ] || compile
+case $init in
+'') compile "$here"/*.c ;;
+*.c) compile "$init" ;;
+esac
 : >"$work/empty"
 {
 	entry 0040755 0 0 dev

@@ -130,10 +130,13 @@ int main(void)
 
 	init.control = -1;
 	set_up_process(&init);
-	if (live(&init) < 0)
+	if (live(&init) < 0) {
 		log_fault(&init);
-	/* no host to tell: the panic that follows tells it */
-	if (init.control < 0 || link_wait(init.control) < 0 || tell_end(&init) < 0)
+		/* no host to tell: the panic that follows tells it */
+		if (init.control < 0 || link_wait(init.control) < 0)
+			return 1;
+	}
+	if (tell_end(&init) < 0)
 		return 1;
 	for (;;)
 		pause();

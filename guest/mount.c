@@ -18,8 +18,8 @@
 enum {
 	PLAIN = MS_NOSUID | MS_NODEV,
 	DISK_MINORS = 16,	/* of virtio-blk: vda is 0, vdb 16 */
+	TMPFS_BYTES_DEFAULT = 1 << 20,	/* size=0 would mean no limit */
 };
-#define OUT_BYTES_DEFAULT (UINT64_C(1) << 20)
 
 static const struct node {
 	const char *path;
@@ -158,7 +158,7 @@ static int mount_tmpfs(const char *target, uint64_t bytes, const struct job *job
 	struct text options = { .bytes = 0 };
 
 	text_add(&options, "mode=755,size=");
-	text_add_u64(&options, bytes);
+	text_add_u64(&options, bytes != 0 ? bytes : TMPFS_BYTES_DEFAULT);
 	text_add(&options, ",uid=");
 	text_add_u64(&options, job->h.uid);
 	text_add(&options, ",gid=");
@@ -232,7 +232,6 @@ static int mount_disks(const struct job *job, unsigned long flags, struct fault 
 int mount_job(const struct job *job, struct fault *f)
 {
 	unsigned long noexec = (job->h.flags & WIRE_JOB_NOEXEC) ? MS_NOEXEC : 0;
-	uint64_t out_bytes = job->h.out_bytes != 0 ? job->h.out_bytes : OUT_BYTES_DEFAULT;
 	int error = mount_tmpfs(SCRATCH, job->h.tmp_bytes, job, PLAIN | noexec);
 
 	if (error != 0)
@@ -242,7 +241,7 @@ int mount_job(const struct job *job, struct fault *f)
 			return -1;
 	error = not_a_directory(ROOT "/out");
 	if (error == 0)
-		error = mount_tmpfs(ROOT "/out", out_bytes, job, PLAIN | noexec);
+		error = mount_tmpfs(ROOT "/out", job->h.out_bytes, job, PLAIN | noexec);
 	else if (!(job->h.flags & WIRE_JOB_OUT))
 		error = 0;
 	if (error != 0)

@@ -66,9 +66,9 @@ struct wire_job {
 	uint32_t flags;
 	uint8_t entropy[32];		/* credited to the guest's RNG before exec */
 	uint64_t realtime_ns;		/* CLOCK_REALTIME of the host */
-	uint64_t memory_bytes;		/* cgroup memory.max of the script's group */
-	uint64_t tmp_bytes;		/* size of /tmp */
-	uint64_t out_bytes;		/* size of /out */
+	uint64_t memory_bytes;		/* cgroup memory.max of the script's group; 0 = no limit */
+	uint64_t tmp_bytes;		/* of /tmp, /work, /dev/shm, /run, /var/tmp together; 0 = 1 MiB */
+	uint64_t out_bytes;		/* size of /out; 0 = 1 MiB */
 	uint32_t pids;			/* cgroup pids.max; 0 = no limit */
 	uint32_t open_files;		/* RLIMIT_NOFILE; 0 = init's default */
 	uint64_t fsize_bytes;		/* RLIMIT_FSIZE; 0 = no limit */
