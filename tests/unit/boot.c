@@ -34,7 +34,7 @@ static void the_tree_names_every_device(void)
 
 		CHECK_EQ(len, 8);
 		CHECK_EQ(fdt32_to_cpu(pin[0]), windows);
-		CHECK_EQ(fdt64_to_cpu(reg[0]), 0xd0000000 + (uint64_t)windows * 0x1000);
+		CHECK_EQ(fdt64_ld(reg), 0xd0000000 + (uint64_t)windows * 0x1000);
 		windows++;
 	}
 	CHECK_EQ(windows, 3);
