@@ -16,7 +16,7 @@ JOBS    ?= $(shell nproc)
 include tools/make/build.mk
 include tools/make/check.mk
 
-.PHONY: help setup packages kernel images build demo test test-full bench surface install clean
+.PHONY: help setup packages kernel images build demo test test-full bench surface install clean distclean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -36,6 +36,7 @@ test: setup
 #: make test-full   the slow tests too
 test-full: setup
 	@tools/make/step 'python-test image' rootfs/build.sh python-test
+	@tools/make/step 'loopback kernel' kernel-config/build.sh loopback
 	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
 	@tests/run --full
 
@@ -71,10 +72,10 @@ images:
 
 #: make install     into $(DESTDIR)$(PREFIX); run 'make setup' before
 install:
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania $(DESTDIR)$(PREFIX)/share/dolania
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania
 	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 build/libexec/dolania/dolania-vmm $(DESTDIR)$(PREFIX)/libexec/dolania/
-	find build/share/dolania -maxdepth 1 -type f -exec install -m 644 -t $(DESTDIR)$(PREFIX)/share/dolania {} +
+	cd build/share/dolania && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/dolania/{} \;
 
 #: make clean       remove what was built, but keep what took long (kernel, images,
 #:                  emulated host); 'make distclean' removes build/ whole
