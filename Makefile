@@ -11,6 +11,7 @@ MAKEFLAGS += --no-builtin-rules
 
 PREFIX  ?= /usr/local
 DESTDIR ?=
+override DESTDIR := $(if $(DESTDIR),$(abspath $(DESTDIR)))
 JOBS    ?= $(shell nproc)
 
 include tools/make/build.mk
