@@ -42,11 +42,11 @@ def test_script_is_a_device():
     bad("/dev/zero", words=["/dev/zero"], reason="usage")
 
 
-def test_script_is_a_fifo():
-    with scratch() as d:
-        path = os.path.join(d, "fifo")
-        os.mkfifo(path)
-        bad(path, words=[path], reason="usage", timeout=10)
+def test_script_through_a_pipe_is_no_error():
+    """What the shell's <(...) gives."""
+    p = subprocess.run(["bash", "-c", '"$0" run <(echo "echo piped; exit 3")', DOLANIA], stdin=subprocess.DEVNULL,
+                       capture_output=True, timeout=60 * SLOWNESS, check=False)
+    assert (p.returncode, p.stdout, p.stderr) == (3, b"piped\n", b"")
 
 
 def test_script_unreadable():
