@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* doctor.c - what this host offers and lacks, and what to do about it. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/kvm.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/sysinfo.h>
+#include <sys/utsname.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tools/dolania/command.h"
+#include "tools/setup/kvm-probe.h"
+
+enum verdict { FINE, WORSE, BROKEN };	/* WORSE: a run works, something else does not */
+
+struct checkup {
+	bool broken;
+};
+
+static void line(struct checkup *c, enum verdict v, const char *what, const char *found, const char *fix)
+{
+	static const char *const words[] = { "OK     ", "NOTE   ", "MISSING" };
+
+	printf("%s  %s%s%s\n", words[v], what, found[0] != '\0' ? ": " : "", found);
+	if (v != FINE && fix[0] != '\0')
+		printf("         -> %s\n", fix);
+	c->broken = c->broken || v == BROKEN;
+}
+
+static const struct {
+	int number;
+	const char *name, *why;
+} capabilities[] = {
+	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory" },
+	{ KVM_CAP_SET_TSS_ADDR, "KVM_CAP_SET_TSS_ADDR", "real mode on Intel" },
+	{ KVM_CAP_SPLIT_IRQCHIP, "KVM_CAP_SPLIT_IRQCHIP", "interrupts (Linux 4.4)" },
+	{ KVM_CAP_SIGNAL_MSI, "KVM_CAP_SIGNAL_MSI", "interrupts" },
+	{ KVM_CAP_TSC_DEADLINE_TIMER, "KVM_CAP_TSC_DEADLINE_TIMER", "the guest's timer" },
+	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT", "stopping in time (Linux 4.13)" },
+	{ KVM_CAP_X86_USER_SPACE_MSR, "KVM_CAP_X86_USER_SPACE_MSR", "MSR allow-list (Linux 5.10)" },
+	{ KVM_CAP_X86_MSR_FILTER, "KVM_CAP_X86_MSR_FILTER", "MSR allow-list (Linux 5.10)" },
+};
+
+static void check_kvm_features(struct checkup *c, int kvm)
+{
+	int version = ioctl(kvm, KVM_GET_API_VERSION, 0);
+	char found[160];
+	unsigned missing = 0;
+
+	snprintf(found, sizeof(found), "%d", version);
+	line(c, version == 12 ? FINE : BROKEN, "KVM API version", found, "dolania needs 12: use a newer Linux");
+	for (size_t i = 0; i < sizeof(capabilities) / sizeof(capabilities[0]); i++) {
+		if (ioctl(kvm, KVM_CHECK_EXTENSION, capabilities[i].number) > 0)
+			continue;
+		missing++;
+		line(c, BROKEN, capabilities[i].name, capabilities[i].why, "use a newer Linux on the host");
+	}
+	if (missing == 0)
+		line(c, FINE, "KVM capabilities", "all that are needed", "");
+}
+
+static void check_kvm(struct checkup *c)
+{
+	char why[256] = "";
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (kvm < 0) {
+		line(c, BROKEN, "/dev/kvm", strerror(errno), errno == EACCES || errno == EPERM ?
+		     "join the group that owns it: sudo usermod -aG kvm \"$USER\", then log in again" :
+		     "enable virtualization (VT-x or AMD-V) in the firmware, then: sudo modprobe kvm_intel (or "
+		     "kvm_amd); in a virtual machine ask its host for nested virtualization; without either, "
+		     "'tools/kvm-host -- COMMAND' runs COMMAND in an emulated KVM host");
+		return;
+	}
+	line(c, FINE, "/dev/kvm", "opens", "");
+	check_kvm_features(c, kvm);
+	if (kvm_probe(kvm, why, sizeof(why)))
+		line(c, FINE, "KVM can boot Linux", why, "");
+	else
+		line(c, BROKEN, "KVM can boot Linux", why, "this KVM is a software one or a nested one that emulates "
+		     "guest kernel code; run on hardware with VT-x or AMD-V, or use 'tools/kvm-host -- COMMAND', "
+		     "which runs COMMAND in an emulated KVM host");
+	close(kvm);
+}
+
+static void check_linux(struct checkup *c)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	if (uname(&u) != 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		return;
+	line(c, major > 5 || (major == 5 && minor >= 13) ? FINE : BROKEN, "Linux", u.release,
+	     "dolania needs Linux 5.13 or newer");
+}
+
+/* In a child, because it cannot be taken back. */
+static bool can_make_user_namespace(void)
+{
+	int status = 1;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) == 0 ? 0 : 1);
+	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+static void check_jail(struct checkup *c)
+{
+	unsigned action = SECCOMP_RET_KILL_PROCESS;
+	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+	bool seccomp = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
+	char found[64];
+
+	line(c, can_make_user_namespace() ? FINE : WORSE, "user namespaces without privilege", "",
+	     "the VMM's jail will need them: sudo sysctl kernel.unprivileged_userns_clone=1 "
+	     "(Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)");
+	snprintf(found, sizeof(found), "ABI %ld", abi > 0 ? abi : 0);
+	line(c, abi >= 2 ? FINE : WORSE, "Landlock", found, "the VMM's jail will need ABI 2 (Linux 5.19), and "
+	     "'landlock' in the kernel's lsm= list");
+	line(c, seccomp ? FINE : WORSE, "seccomp", seccomp ? "filters" : "no filters",
+	     "the VMM's jail will need CONFIG_SECCOMP_FILTER");
+}
+
+static void check_memory(struct checkup *c)
+{
+	struct sysinfo si;
+	char found[96];
+	uint64_t free_mib;
+	int fd = memfd_create("dolania-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	line(c, fd >= 0 ? FINE : BROKEN, "sealed memory files (memfd)", fd >= 0 ? "" : strerror(errno),
+	     "allow memfd_create in this container or sandbox");
+	if (fd >= 0)
+		close(fd);
+	if (sysinfo(&si) != 0)
+		return;
+	free_mib = ((uint64_t)si.freeram + si.bufferram) * si.mem_unit >> 20;
+	snprintf(found, sizeof(found), "%llu MiB, at least %llu MiB free",
+		 (unsigned long long)((uint64_t)si.totalram * si.mem_unit >> 20), (unsigned long long)free_mib);
+	line(c, (uint64_t)si.totalram * si.mem_unit >> 20 >= 256 ? FINE : WORSE, "memory", found,
+	     "use a smaller --memory");
+}
+
+static void check_file(struct checkup *c, const char *what, const char *path, const char *fix)
+{
+	bool there = access(path, R_OK) == 0;
+
+	line(c, there ? FINE : BROKEN, what, path, fix);
+}
+
+static void check_files(struct checkup *c)
+{
+	struct dolania_paths p;
+	char known[256];
+
+	if (dolania_locate(&p) < 0) {
+		line(c, BROKEN, "dolania's own files", "/proc/self/exe cannot be read", "mount /proc");
+		return;
+	}
+	check_file(c, "VMM", p.vmm, "'make build' builds it");
+	check_file(c, "guest kernel", p.kernel, "'make setup' builds it");
+	check_file(c, "guest init", p.initrd, "'make build' builds it");
+	dolania_list_runtimes(&p, known, sizeof(known));
+	line(c, strcmp(known, "none") != 0 ? FINE : BROKEN, "runtimes", known, "'make setup' builds the images");
+}
+
+static void check_tools(struct checkup *c)
+{
+	static const char *const places[] = {
+		"/usr/local/sbin/mkfs.erofs", "/usr/local/bin/mkfs.erofs", "/usr/sbin/mkfs.erofs",
+		"/usr/bin/mkfs.erofs", "/sbin/mkfs.erofs", "/bin/mkfs.erofs",
+	};
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
+		if (access(places[i], X_OK) == 0) {
+			line(c, FINE, "mkfs.erofs", places[i], "");
+			return;
+		}
+	line(c, WORSE, "mkfs.erofs", "not installed", "--in needs it: sudo apt install erofs-utils");
+}
+
+int doctor(void)
+{
+	struct checkup c = { false };
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	check_linux(&c);
+	check_kvm(&c);
+	check_files(&c);
+	check_memory(&c);
+	check_tools(&c);
+	check_jail(&c);
+	printf(c.broken ? "\nA run cannot work here yet: see MISSING above.\n" : "\nRuns can work here.\n");
+	return c.broken ? 1 : 0;
+}

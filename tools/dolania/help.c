@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* help.c - what the command says about itself; docs/man/dolania.1 says it at length. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/dolania/command.h"
+
+static const char overview[] =
+	"dolania runs one script in one virtual machine that is thrown away after it.\n"
+	"\n"
+	"  dolania run SCRIPT [ARG...]     run a script\n"
+	"  dolania doctor                  what this host offers and lacks, and what to do\n"
+	"  dolania version\n"
+	"  dolania help [COMMAND]\n"
+	"\n"
+	"'dolania help run' lists the options; dolania(1) is the manual.\n";
+
+static const char run[] =
+	"usage: dolania run [options] FILE [ARG...]       a script ('-': read it from stdin)\n"
+	"       dolania run [options] -c CODE [-- ARG...] code on the command line\n"
+	"       dolania run [options] --exec -- PROG [ARG...]   a program that is in the image\n"
+	"\n"
+	"What the script gets\n"
+	"  --runtime NAME|IMAGE  base, python, or the path of an EROFS image\n"
+	"                        (default: from '#!', else from the suffix, else base)\n"
+	"  --env NAME=VALUE      add to its environment (nothing is inherited)\n"
+	"  --chdir DIR           start in DIR of the guest (default /work)\n"
+	"  --in DIR[:/PLACE]     show a copy of the host's DIR, read-only, at /in\n"
+	"  -i                    pass a terminal on as stdin (pipes and files always are)\n"
+	"\n"
+	"Limits\n"
+	"  --wall TIME           end after TIME: 500ms, 90s, 5m, off (default 60s; also --timeout)\n"
+	"  --memory SIZE         memory of the script (default 512M, from 16M on)\n"
+	"  --tmp SIZE            room in /tmp and /work (default 64M)\n"
+	"  --output SIZE         pass on so much of stdout and of stderr (default 10M)\n"
+	"  --pids N              processes at once (default 128)\n"
+	"  --open-files N        open files of a process (default 1024)\n"
+	"\n"
+	"What comes back\n"
+	"  --result FILE         write the result as JSON (docs/result.md); --result-fd N: to a descriptor\n"
+	"  --exit-code MODE      mirror: the script's status, 124 at a limit, 125 for host trouble (default)\n"
+	"                        isolate: 0 success, 1 the script failed, 2 the host did\n"
+	"                        zero: 0 whenever the script was run\n"
+	"  --quiet, -q           say nothing about how the script ended\n"
+	"\n"
+	"For people who work on the guest\n"
+	"  --kernel FILE  --initrd FILE  --append TEXT\n";
+
+static const char doctor_help[] =
+	"usage: dolania doctor\n"
+	"\n"
+	"Looks at what a run needs, one line each: OK, or MISSING and what to do about it.\n"
+	"Status 0 if a run can work here, 1 if not.\n";
+
+int help_print(const char *command)
+{
+	const char *text = overview;
+
+	if (command != NULL && strcmp(command, "run") == 0)
+		text = run;
+	else if (command != NULL && strcmp(command, "doctor") == 0)
+		text = doctor_help;
+	fputs(text, stdout);
+	return fflush(stdout) == 0 ? 0 : STATUS_USAGE;
+}

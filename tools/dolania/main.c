@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * dolania - run one script in one virtual machine that is thrown away after it.
+ *
+ * The run itself is libdolania's; here are the command line, the signals, the
+ * caller's streams, the lines on stderr, the result file and the exit status.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/dolania/command.h"
+
+static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static void say(const char *format, ...)
+{
+	char line[DOLANIA_LINE * 2];
+	size_t used = (size_t)snprintf(line, sizeof(line), "dolania: ");
+	va_list ap;
+	int n;
+
+	va_start(ap, format);
+	n = vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
+	va_end(ap);
+	used += n < 0 ? 0 : (size_t)n < sizeof(line) - used - 1 ? (size_t)n : sizeof(line) - used - 2;
+	line[used++] = '\n';
+	/* One write, so that lines of several runs do not mix; if it fails, nobody is there. */
+	if (write(STDERR_FILENO, line, used) < 0)
+		return;
+}
+
+/* Numbers 0 to 2 must be taken before we open anything.  Returns which were not. */
+static unsigned fill_standard_fds(void)
+{
+	unsigned missing = 0;
+
+	for (int fd = 0; fd < 3; fd++)
+		if (fcntl(fd, F_GETFD) < 0) {
+			missing |= 1u << fd;
+			if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+				_exit(STATUS_USAGE);
+		}
+	return missing;
+}
+
+/*
+ * Signals that cancel, stop and go on are read from a descriptor.  One that our
+ * caller had us ignore (nohup) stays ignored.
+ */
+static int open_signals(sigset_t *set)
+{
+	static const int signals[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT };
+
+	sigemptyset(set);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		struct sigaction now;
+
+		if (sigaction(signals[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+			sigaddset(set, signals[i]);
+	}
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGCHLD, SIG_DFL);	/* an inherited SIG_IGN would lose the VMM's status */
+	if (sigprocmask(SIG_BLOCK, set, NULL) < 0)
+		return -1;
+	return signalfd(-1, set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* stdin is passed on when it is a pipe, a file or a socket; a terminal only with -i. */
+static int choose_stdin(bool missing, bool interactive)
+{
+	struct stat st, null;
+
+	if (missing || fstat(STDIN_FILENO, &st) < 0)
+		return -1;
+	if (isatty(STDIN_FILENO))
+		return interactive ? STDIN_FILENO : -1;
+	if (S_ISCHR(st.st_mode) && stat("/dev/null", &null) == 0 && st.st_rdev == null.st_rdev)
+		return -1;
+	return STDIN_FILENO;
+}
+
+/* Opened before the run, so that a wrong path costs nothing. */
+static int open_result(struct command *c)
+{
+	int fd = -1;
+
+	if (c->result_fd >= 0) {
+		fd = fcntl(c->result_fd, F_DUPFD_CLOEXEC, 3);
+		if (fd < 0)
+			say("--result-fd %d: %s", c->result_fd, strerror(errno));
+	} else if (c->result_file != NULL) {
+		fd = open(c->result_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
+		if (fd < 0)
+			say("--result %s: %s", c->result_file, strerror(errno));
+	}
+	return fd;
+}
+
+static bool write_result(const struct command *c, const struct dolania_result *r, int fd, int status)
+{
+	char *text = dolania_result_json(&c->run, r, status);
+	size_t left = text != NULL ? strlen(text) : 0;
+	const char *at = text;
+	int error = text != NULL ? 0 : ENOMEM;
+
+	while (left > 0 && error == 0) {
+		ssize_t n = write(fd, at, left);
+
+		if (n < 0 && errno != EINTR)
+			error = errno;
+		if (n > 0) {
+			at += n;
+			left -= (size_t)n;
+		}
+	}
+	/* Half a result is worse than none. */
+	if (error != 0 && c->result_file != NULL && ftruncate(fd, 0) < 0)
+		errno = error;
+	if (close(fd) < 0 && error == 0 && errno != EINTR)
+		error = errno;
+	free(text);
+	if (error == 0)
+		return true;
+	if (c->result_file != NULL)
+		say("the result cannot be written to %s: %s", c->result_file, strerror(error));
+	else
+		say("the result cannot be written to fd %d: %s", c->result_fd, strerror(error));
+	return false;
+}
+
+static void tell_truncated(const struct dolania_options *o, const char *name, const struct dolania_stream *t)
+{
+	char limit[32];
+
+	if (t->truncated)
+		say("note: %s was cut after %s of %llu bytes; raise it with --output", name,
+		    dolania_format_bytes(o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
+}
+
+/* --quiet silences what the script did and what limits did to it, not trouble of the host's. */
+static bool is_script_matter(enum dolania_reason reason)
+{
+	switch (reason) {
+	case DOLANIA_WALL_LIMIT: case DOLANIA_CPU_LIMIT: case DOLANIA_OUTPUT_LIMIT: case DOLANIA_CANCELLED:
+	case DOLANIA_GUEST_PANIC:
+		return true;
+	default:
+		return dolania_reason_by_guest(reason);
+	}
+}
+
+static void tell(const struct command *c, const struct dolania_result *r)
+{
+	bool any = r->message[0] != '\0' || r->note[0][0] != '\0' || r->out.truncated || r->err.truncated;
+
+	if (c->quiet && is_script_matter(r->reason))
+		return;
+	/* Our line begins a line, also after output that did not end its last one. */
+	if (any && r->ran && ((r->err.bytes > 0 && r->err.last_byte != '\n') ||
+			      (c->run.clean_stdout && c->run.clean_stderr && r->out.bytes > 0 &&
+			       r->out.last_byte != '\n')) && write(STDERR_FILENO, "\n", 1) < 0)
+		return;
+	if (r->message[0] != '\0')
+		say("%s", r->message);
+	if (c->quiet)
+		return;
+	tell_truncated(&c->run, "stdout", &r->out);
+	tell_truncated(&c->run, "stderr", &r->err);
+	for (unsigned i = 0; i < DOLANIA_NOTES && r->note[i][0] != '\0'; i++)
+		say("note: %s", r->note[i]);
+}
+
+/* End as a program without a handler would have. */
+static int die_by(int sig)
+{
+	sigset_t one;
+
+	signal(sig, SIG_DFL);
+	sigemptyset(&one);
+	sigaddset(&one, sig);
+	raise(sig);
+	sigprocmask(SIG_UNBLOCK, &one, NULL);
+	return 128 + sig;
+}
+
+static int finish(const struct command *c, const struct dolania_result *r, int result_fd)
+{
+	int status = dolania_exit_status(r, c->exit_mode);
+
+	tell(c, r);
+	if (result_fd >= 0 && !write_result(c, r, result_fd, status))
+		return STATUS_USAGE;
+	return r->reason == DOLANIA_CANCELLED ? die_by(r->code) : status;
+}
+
+static int command_run(int argc, char **argv, unsigned missing_fds)
+{
+	static struct dolania_result r;
+	struct command c;
+	sigset_t signals;
+	int status, result_fd;
+
+	options_parse(&c, argc, argv);
+	if (c.help && c.error[0] == '\0') {
+		options_release(&c);
+		return help_print("run");
+	}
+	dolania_result_init(&r);
+	result_fd = open_result(&c);
+	if (result_fd < 0 && (c.result_file != NULL || c.result_fd >= 0)) {
+		options_release(&c);
+		return STATUS_USAGE;
+	}
+	c.run.stdin_fd = choose_stdin((missing_fds & 1) != 0, c.interactive);
+	c.run.stdout_fd = (missing_fds & 2) != 0 ? -1 : STDOUT_FILENO;
+	c.run.stderr_fd = (missing_fds & 4) != 0 ? -1 : STDERR_FILENO;
+	c.run.clean_stdout = c.run.stdout_fd >= 0 && isatty(STDOUT_FILENO);
+	c.run.clean_stderr = c.run.stderr_fd >= 0 && isatty(STDERR_FILENO);
+	c.run.measure = result_fd >= 0;
+	if (c.error[0] != '\0') {
+		r.reason = DOLANIA_USAGE;
+		snprintf(r.message, sizeof(r.message), "%s", c.error);
+	} else {
+		c.run.signal_fd = open_signals(&signals);
+		dolania_run(&c.run, &r);
+	}
+	status = finish(&c, &r, result_fd);
+	dolania_result_release(&r);
+	options_release(&c);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const commands[] = { "run", "doctor", "version", "help", NULL };
+	unsigned missing_fds = fill_standard_fds();
+	const char *command = argc > 1 ? argv[1] : "", *like;
+
+	if (strcmp(command, "run") == 0)
+		return command_run(argc - 2, argv + 2, missing_fds);
+	if (strcmp(command, "doctor") == 0)
+		return argc > 2 ? help_print("doctor") : doctor();
+	if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
+		printf("dolania %s\n", DOLANIA_VERSION);
+		return fflush(stdout) == 0 ? 0 : STATUS_USAGE;
+	}
+	if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
+		return help_print(argc > 2 ? argv[2] : NULL);
+	like = nearest(command, commands);
+	if (command[0] == '\0')
+		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
+	else if (like != NULL || access(command, F_OK) != 0)
+		say("unknown command '%s'%s%s%s; 'dolania help' lists them", command,
+		    like != NULL ? "; did you mean '" : "", like != NULL ? like : "", like != NULL ? "'?" : "");
+	else
+		say("unknown command '%s'; to run that file: dolania run %s", command, command);
+	return STATUS_USAGE;
+}

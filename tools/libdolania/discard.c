@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * discard.c - after the VMM is gone: is guest memory overwritten?  If not, do it.
+ *
+ * The VMM overwrites what was touched and says how much.  Here the memfd itself
+ * is asked what it holds, and in every page of it 64 bytes are looked at, at an
+ * offset the VMM could not know.  Where anything is missing (the VMM crashed,
+ * was killed, or lied) all of it is overwritten from here.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "tools/libdolania/internal.h"
+
+enum { PAGE = 4096, SAMPLE = 64 };
+
+/* The next piece that holds pages, from *at on; false at the end. */
+static bool next_piece(int fd, uint64_t total, uint64_t *at, uint64_t *bytes)
+{
+	off_t data = lseek(fd, (off_t)*at, SEEK_DATA), hole;
+
+	if (data < 0 || (uint64_t)data >= total)
+		return false;
+	hole = lseek(fd, data, SEEK_HOLE);
+	if (hole <= data)
+		return false;
+	*at = (uint64_t)data;
+	*bytes = (uint64_t)(hole - data);
+	return true;
+}
+
+static bool is_zero(const unsigned char *at, size_t n)
+{
+	unsigned char sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum |= at[i];
+	return sum == 0;
+}
+
+static bool looks_clean(struct session *s, const unsigned char *base, uint64_t at, uint64_t bytes, size_t offset)
+{
+	for (uint64_t page = at; page < at + bytes; page += PAGE) {
+		s->r->discard.samples++;
+		if (!is_zero(base + page + offset, SAMPLE))
+			return false;
+	}
+	return true;
+}
+
+static uint64_t overwrite(int fd, unsigned char *base, uint64_t total)
+{
+	uint64_t at = 0, bytes = 0, sum = 0;
+
+	for (; next_piece(fd, total, &at, &bytes); at += bytes) {
+		explicit_bzero(base + at, bytes);
+		sum += bytes;
+	}
+	return sum;
+}
+
+void discard_verify(struct session *s)
+{
+	struct dolania_discard *d = &s->r->discard;
+	const struct report *p = &s->r->report;
+	uint64_t started = now_ns(), at = 0, bytes = 0, held = 0;
+	bool clean = p->phase == REPORT_DISCARDED;
+	unsigned char random = 0;
+	unsigned char *base = mmap(NULL, s->ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd.ram, 0);
+	size_t offset;
+
+	if (base == MAP_FAILED)
+		return;		/* complete stays false */
+	if (getrandom(&random, 1, 0) != 1)
+		random = (unsigned char)started;
+	offset = (size_t)(random % (PAGE / SAMPLE)) * SAMPLE;
+	for (; next_piece(s->fd.ram, s->ram_bytes, &at, &bytes); at += bytes) {
+		held += bytes;
+		clean = clean && looks_clean(s, base, at, bytes, offset);
+	}
+	d->touched_bytes = held;
+	d->vmm_bytes = clean ? held : 0;
+	d->ns = p->wipe_ns;
+	if (!clean) {
+		d->supervisor_bytes = overwrite(s->fd.ram, base, s->ram_bytes);
+		d->ns = now_ns() - started;
+	}
+	munmap(base, s->ram_bytes);
+	d->complete = d->vmm_bytes + d->supervisor_bytes >= held;
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * internal.h - what the files of libdolania share.
+ *
+ * Functions that can fail return 0, or -1 after session_fail() wrote down why;
+ * the first failure stays.
+ */
+#ifndef DOLANIA_INTERNAL_H
+#define DOLANIA_INTERNAL_H
+
+#include <sys/types.h>
+
+#include "tools/libdolania/dolania.h"
+
+#define NS_PER_S 1000000000ull
+#define NS_PER_MS 1000000ull
+
+struct script {
+	uint8_t *text;			/* NULL: no script file */
+	size_t bytes;
+	char place[96];			/* its path in the guest */
+	char interp[256], interp_arg[256];	/* from '#!'; "" none */
+};
+
+struct fds {
+	int kvm, ram, shared, kernel, initrd, job, root, input;
+	int in[2], out[2], err[2], notice[2], log[2];	/* pipes */
+};
+
+struct session {
+	const struct dolania_options *o;
+	struct dolania_result *r;
+	struct dolania_paths paths;
+	char image_path[4096];
+	struct script script;
+	const char **argv;		/* of the guest's program */
+	size_t argc;
+	bool script_is_stdin;
+	uint64_t ram_bytes;
+	struct fds fd;
+	struct report *page;		/* the shared memfd, mapped */
+	pid_t pid;
+	int pidfd;
+	uint64_t oom_kills_before;
+	enum { KILL_NONE, KILL_WALL, KILL_CANCEL } killed_for;
+	int cancel_signal;		/* 0: not cancelled */
+};
+
+uint64_t now_ns(void);			/* CLOCK_MONOTONIC */
+int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
+	__attribute__((format(printf, 3, 4), cold));
+void session_note(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void fd_close(int *fd);
+/* Copies text, escaping what a terminal or a line would trip over. */
+void text_escape(char *to, size_t room, const void *from, size_t bytes, bool keep_newlines);
+
+/* locate.c */
+int locate_all(struct session *s);
+int locate_open(struct session *s, const char *path, const char *what, enum dolania_reason why, int *fd);
+int locate_image(struct session *s, const char *runtime);
+
+/* script.c: reads the script, builds argv, chooses the runtime. */
+int script_prepare(struct session *s);
+void script_release(struct session *s);
+
+/* job.c */
+int job_build(struct session *s);
+
+/* pack.c: in_dir as an EROFS image without a name. */
+int pack_input(struct session *s);
+
+/* measure.c */
+void measure_file(struct session *s, const char *role, const char *name, int fd);
+void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n);
+
+/* spawn.c: the one place where the VMM process begins. */
+int spawn_prepare(struct session *s);	/* memfds and pipes */
+int spawn_vmm(struct session *s);
+void spawn_release(struct session *s);
+
+/* supervise.c: from spawn to the VMM's last byte. */
+void supervise(struct session *s);
+
+/* verdict.c: what report and wait status say. */
+void verdict(struct session *s);
+uint64_t verdict_oom_kills(void);
+
+/* discard.c */
+void discard_verify(struct session *s);
+
+/* streams.c */
+enum { STREAM_CHUNK_BYTES = 32 * 1024 };
+struct stream {
+	struct dolania_stream *stats;
+	int pipe;			/* our end of the VMM's pipe; -1: at its end */
+	int user;			/* the caller's fd, never changed */
+	int own;			/* a description of our own of the same file, or -1 */
+	bool is_pipe, is_socket, tried_own;
+	bool clean;
+	bool drained;			/* nothing will come any more */
+	uint64_t limit;
+	unsigned char utf8[4];		/* clean: an unfinished character */
+	unsigned utf8_have, utf8_want;
+	size_t from, bytes;		/* of `pending` */
+	size_t most;			/* it ever held */
+	unsigned char raw[STREAM_CHUNK_BYTES];
+	unsigned char pending[4 * STREAM_CHUNK_BYTES + 64];	/* cleaned text is longer */
+};
+void stream_init(struct stream *t, struct dolania_stream *stats, int pipe, int user, bool clean,
+		 uint64_t limit);
+/* True while pending bytes wait for the reader: then the pipe is not read. */
+bool stream_is_full(const struct stream *t);
+void stream_read(struct stream *t);		/* the pipe is readable */
+void stream_write(struct stream *t);		/* the reader takes something */
+void stream_take(struct stream *t, const void *bytes, size_t n);	/* <= 32 KiB, pending empty */
+void stream_end(struct stream *t);		/* no more will come */
+void stream_hang_up(struct stream *t);		/* the reader left */
+void stream_drop(struct stream *t);		/* forget what is pending */
+void stream_release(struct stream *t);
+
+/* terminal.c: makes control sequences harmless; <= 4 bytes for each byte. */
+size_t terminal_clean(struct stream *t, unsigned char *to, const unsigned char *from, size_t n);
+size_t terminal_flush(struct stream *t, unsigned char *to);
+
+#endif

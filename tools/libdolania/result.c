@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * result.c - the result as JSON; every field is described in docs/result.md.
+ *
+ * What the guest claimed stands under "guest" and nowhere else, save its
+ * kernel's last words in end.detail after a panic.
+ */
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/libdolania/result.h"
+
+static json_t *result_end(const struct dolania_result *r, int status)
+{
+	json_t *end = json_object();
+	json_t *notes = json_array();
+
+	json_set_text(end, "reason", dolania_reason_name(r->reason));
+	json_set_text(end, "by", dolania_reason_by_guest(r->reason) ? "guest" : "host");
+	switch (r->reason) {
+	case DOLANIA_EXITED: case DOLANIA_SIGNALED: case DOLANIA_CANCELLED: case DOLANIA_VMM_FAULT:
+	case DOLANIA_NOT_FOUND: case DOLANIA_NOT_EXECUTABLE:
+		json_set_number(end, "code", (uint64_t)r->code);
+		break;
+	default:
+		json_object_set_new(end, "code", json_null());
+	}
+	json_set_number(end, "status", (uint64_t)status);
+	json_set_text_or_null(end, "message", r->message);
+	json_set_text_or_null(end, "detail", r->detail);
+	for (unsigned i = 0; i < DOLANIA_NOTES && r->note[i][0] != '\0'; i++)
+		json_array_append_new(notes, json_string(r->note[i]));
+	json_object_set_new(end, "notes", notes);
+	return end;
+}
+
+static json_t *result_guest(const struct dolania_result *r)
+{
+	static const char *const kinds[] = { "none", "exited", "signaled", "not_executable", "not_found", "oom",
+					     "init_failed" };
+	const struct { const char *key; enum wire_exit at; } fields[] = {
+		{ "user_ns", WIRE_EXIT_UTIME_NS }, { "system_ns", WIRE_EXIT_STIME_NS },
+		{ "max_rss_bytes", WIRE_EXIT_MAXRSS_BYTES }, { "minor_faults", WIRE_EXIT_MINFLT },
+		{ "major_faults", WIRE_EXIT_MAJFLT }, { "memory_peak_bytes", WIRE_EXIT_MEMORY_PEAK_BYTES },
+		{ "oom_kills", WIRE_EXIT_OOM_KILLS }, { "pids_peak", WIRE_EXIT_PIDS_PEAK },
+		{ "pids_refused", WIRE_EXIT_PIDS_REFUSED },
+	};
+	const uint64_t *v = r->report.exit_frame.v;
+	uint64_t kind = v[WIRE_EXIT_KIND];
+	json_t *o;
+
+	if (r->report.end != REPORT_END_GUEST_EXIT)
+		return json_null();
+	o = json_object();
+	json_set_text(o, "kind", kind < sizeof(kinds) / sizeof(kinds[0]) ? kinds[kind] : "unknown");
+	json_set_number(o, "code", v[WIRE_EXIT_CODE]);
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
+		json_set_number(o, fields[i].key, kind == WIRE_KIND_INIT_FAILED ? 0 : v[fields[i].at]);
+	return o;
+}
+
+static json_t *result_events(const struct report *p)
+{
+	static const char *const kinds[REPORT_EV_KINDS] = {
+		[REPORT_EV_UNMAPPED_MMIO] = "unmapped_mmio", [REPORT_EV_UNMAPPED_IO] = "unmapped_io",
+		[REPORT_EV_MSR] = "msr", [REPORT_EV_RING] = "malformed_ring", [REPORT_EV_VSOCK] = "vsock_protocol",
+		[REPORT_EV_VSOCK_REFUSED] = "vsock_refused", [REPORT_EV_SHUTDOWN] = "shutdown",
+	};
+	json_t *events = json_array();
+
+	for (unsigned i = 0; i < REPORT_EVENTS; i++) {
+		const struct report_event *e = &p->event[i];
+		json_t *o;
+		char severity[] = "S0";
+
+		if (e->kind == REPORT_EV_NONE || e->kind >= REPORT_EV_KINDS || e->severity > 4)
+			continue;
+		severity[1] = (char)('0' + e->severity);
+		o = json_object();
+		json_set_text(o, "severity", severity);
+		json_set_text(o, "kind", kinds[e->kind]);
+		json_set_number(o, "count", e->count);
+		json_set_number(o, "first_value", e->first_value);
+		json_array_append_new(events, o);
+	}
+	return events;
+}
+
+static json_t *result_violation(const struct dolania_result *r)
+{
+	const struct report_violation *v = &r->report.violation;
+	json_t *o;
+
+	if (!r->ran || v->rule == 0)
+		return json_null();
+	o = json_object();
+	json_set_number(o, "slot", v->slot);
+	json_set_number(o, "queue", v->queue);
+	json_set_number(o, "index", v->index);
+	json_set_number(o, "rule", v->rule);
+	json_set_number(o, "value", v->value);
+	return o;
+}
+
+static json_t *result_measured(const struct dolania_result *r)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < r->measures; i++) {
+		const struct dolania_measure *m = &r->measured[i];
+		json_t *o = json_object();
+
+		json_set_text(o, "role", m->role);
+		json_set_text(o, "name", m->name != NULL ? m->name : "");
+		json_set_number(o, "bytes", m->bytes);
+		json_set_text_or_null(o, "sha256", m->sha256);
+		json_object_set_new(o, "cached", json_boolean(m->cached));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
+static json_t *result_limits(const struct dolania_options *opt)
+{
+	json_t *o = json_object();
+
+	json_set_number(o, "wall_ns", opt->wall_ns);
+	json_set_number(o, "memory_bytes", opt->memory_bytes);
+	json_set_number(o, "tmp_bytes", opt->tmp_bytes);
+	json_set_number(o, "output_bytes", opt->output_bytes);
+	json_set_number(o, "pids", opt->pids);
+	json_set_number(o, "open_files", opt->open_files);
+	return o;
+}
+
+char *dolania_result_json(const struct dolania_options *o, const struct dolania_result *r, int status)
+{
+	json_t *top = json_object();
+	char *text, *line;
+
+	json_set_text(top, "schema", "dolania.result.v1");
+	json_set_text(top, "version", DOLANIA_VERSION);
+	json_set_text(top, "run_id", r->run_id);
+	json_object_set_new(top, "end", result_end(r, status));
+	json_set_text_or_null(top, "runtime", r->runtime);
+	json_object_set_new(top, "host", r->ran ? result_host(o, r) : json_null());
+	json_object_set_new(top, "guest", result_guest(r));
+	json_object_set_new(top, "events", result_events(&r->report));
+	json_object_set_new(top, "violation", result_violation(r));
+	json_object_set_new(top, "measured", result_measured(r));
+	json_object_set_new(top, "limits", result_limits(o));
+	text = json_dumps(top, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	json_decref(top);
+	if (text == NULL)
+		return NULL;
+	line = realloc(text, strlen(text) + 2);
+	if (line == NULL) {
+		free(text);
+		return NULL;
+	}
+	memcpy(line + strlen(line), "\n", 2);
+	return line;
+}

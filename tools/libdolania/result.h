@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* result.h - what the files that write the result share. */
+#ifndef DOLANIA_RESULT_H
+#define DOLANIA_RESULT_H
+
+#include <jansson.h>
+
+#include "tools/libdolania/internal.h"
+
+json_t *json_number(uint64_t n);	/* stops at 2^63 - 1, the most that readers hold */
+void json_set_number(json_t *o, const char *key, uint64_t n);
+void json_set_text(json_t *o, const char *key, const char *text);	/* any bytes */
+void json_set_text_or_null(json_t *o, const char *key, const char *text);
+void json_set_time(json_t *o, const char *key, uint64_t ns);	/* realtime, as RFC 3339 */
+
+json_t *result_host(const struct dolania_options *opt, const struct dolania_result *r);
+
+#endif

@@ -1,0 +1,262 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * script.c - the script's text, its interpreter, its runtime, its argv.
+ *
+ * '#!' is read as Linux reads it (one optional argument, all the rest of the
+ * line), but here and not in the guest's kernel: the interpreter is started
+ * with the script as its argument, so a script runs from a noexec mount too.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/libdolania/internal.h"
+
+#define PLACE "/work/"
+
+static int read_all(struct session *s, int fd, const char *name)
+{
+	size_t room = 64 * 1024, have = 0;
+	uint8_t *text = malloc(room);
+
+	while (text != NULL) {
+		ssize_t n = read(fd, text + have, room - have);
+		uint8_t *more;
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0) {
+			int e = errno;
+
+			free(text);
+			return session_fail(s, DOLANIA_USAGE, "%s: cannot read the script: %s", name, strerror(e));
+		}
+		if (n == 0)
+			break;
+		have += (size_t)n;
+		if (have > WIRE_SCRIPT_MAX_BYTES) {
+			free(text);
+			return session_fail(s, DOLANIA_USAGE, "%s: the script is larger than %d MiB; put data "
+					    "into a directory and give it with --in", name,
+					    WIRE_SCRIPT_MAX_BYTES >> 20);
+		}
+		if (have < room)
+			continue;
+		room = room * 4 < WIRE_SCRIPT_MAX_BYTES ? room * 4 : WIRE_SCRIPT_MAX_BYTES + 1;
+		more = realloc(text, room);
+		if (more == NULL)
+			free(text);
+		text = more;
+	}
+	if (text == NULL)
+		return session_fail(s, DOLANIA_HOST_OOM, "no memory for the script");
+	s->script.text = text;
+	s->script.bytes = have;
+	return 0;
+}
+
+static int open_script(struct session *s)
+{
+	const char *path = s->o->script;
+	struct stat st;
+	int fd, ret;
+
+	s->script_is_stdin = strcmp(path, "-") == 0;
+	if (s->script_is_stdin) {
+		if (s->o->stdin_fd < 0)
+			return session_fail(s, DOLANIA_USAGE, "'-' reads the script from stdin, but stdin is "
+					    "closed or a terminal; pipe the script in or add -i");
+		return read_all(s, s->o->stdin_fd, "stdin");
+	}
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (fd < 0 && errno == ENOENT)
+		return session_fail(s, DOLANIA_USAGE, "%s: no such script; for code on the command line use -c, "
+				    "for a program in the image --exec", path);
+	if (fd < 0)
+		return session_fail(s, DOLANIA_USAGE, "%s: cannot open the script: %s%s", path, strerror(errno),
+				    errno == EACCES ? "; make it readable (chmod u+r)" : "");
+	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+		ret = session_fail(s, DOLANIA_USAGE, "%s: is a directory; name the script in it, or give the "
+				   "directory with --in", path);
+	else
+		ret = read_all(s, fd, path);
+	close(fd);
+	return ret;
+}
+
+/* /work/NAME, with a plain name made from the path. */
+static void choose_place(struct session *s)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+	const char *slash = strrchr(s->o->script, '/');
+	const char *name = slash != NULL ? slash + 1 : s->o->script;
+	size_t n = strlen(name), used = sizeof(PLACE) - 1;
+
+	if (s->script_is_stdin)
+		name = "script", n = 6;
+	memcpy(s->script.place, PLACE, used);
+	if (n > 64) {			/* the end has the suffix */
+		name += n - 64;
+		n = 64;
+	}
+	for (size_t i = 0; i < n; i++)
+		s->script.place[used++] = strchr(plain, name[i]) != NULL ? name[i] : '_';
+	s->script.place[used] = '\0';
+	if (n == 0 || s->script.place[sizeof(PLACE) - 1] == '-' || s->script.place[sizeof(PLACE) - 1] == '.')
+		s->script.place[sizeof(PLACE) - 1] = '_';
+	if (n == 0)
+		s->script.place[sizeof(PLACE)] = '\0';
+}
+
+/* "#! interpreter [argument]", as Linux's binfmt_script has it. */
+static void read_interpreter_line(struct script *c)
+{
+	char line[256];
+	size_t n = c->bytes < sizeof(line) - 1 ? c->bytes : sizeof(line) - 1;
+	char *at, *end;
+
+	if (c->bytes < 2 || c->text[0] != '#' || c->text[1] != '!')
+		return;
+	memcpy(line, c->text, n);
+	line[n] = '\0';
+	line[strcspn(line, "\n")] = '\0';
+	at = line + 2 + strspn(line + 2, " \t");
+	for (end = at + strlen(at); end > at && strchr(" \t", end[-1]) != NULL; end--)
+		end[-1] = '\0';
+	end = at + strcspn(at, " \t");
+	snprintf(c->interp, sizeof(c->interp), "%.*s", (int)(end - at), at);
+	snprintf(c->interp_arg, sizeof(c->interp_arg), "%s", end + strspn(end, " \t"));
+}
+
+static bool has_suffix(const char *name, const char *suffix)
+{
+	size_t n = strlen(name), m = strlen(suffix);
+
+	return n > m && strcmp(name + n - m, suffix) == 0;
+}
+
+/* The last path component of a word, as in "/usr/bin/python3". */
+static bool word_is(const char *word, size_t n, const char *start)
+{
+	for (size_t i = n; i > 0; i--)
+		if (word[i - 1] == '/') {
+			word += i;
+			n -= i;
+			break;
+		}
+	return n >= strlen(start) && strncmp(word, start, strlen(start)) == 0;
+}
+
+static const char *runtime_of_interpreter(const struct script *c)
+{
+	const char *at = c->interp;
+
+	if (word_is(at, strlen(at), "env"))
+		for (at = c->interp_arg; *at == '-' || strchr(at, '=') > at; at += strspn(at, " \t")) {
+			at += strcspn(at, " \t");	/* env's options and settings */
+			if (*at == '\0')
+				break;
+		}
+	if (word_is(at, strcspn(at, " \t"), "python"))
+		return "python";
+	return word_is(at, strcspn(at, " \t"), "node") ? "node" : "base";
+}
+
+static const char *choose_runtime(const struct session *s)
+{
+	if (s->o->runtime != NULL)
+		return s->o->runtime;
+	if (s->o->form != DOLANIA_FILE)
+		return "base";
+	if (s->script.interp[0] != '\0')
+		return runtime_of_interpreter(&s->script);
+	return has_suffix(s->o->script, ".py") ? "python" : has_suffix(s->o->script, ".js") ? "node" : "base";
+}
+
+static void push(struct session *s, const char *arg)
+{
+	s->argv[s->argc++] = arg;
+}
+
+/* Argv before the caller's arguments. */
+static void push_file(struct session *s, const char *runtime)
+{
+	const struct script *c = &s->script;
+	const char *name = s->o->script;
+
+	if (c->interp[0] != '\0') {
+		push(s, c->interp);
+		if (c->interp_arg[0] != '\0')
+			push(s, c->interp_arg);
+	} else if (c->bytes >= 4 && memcmp(c->text, "\x7f" "ELF", 4) == 0) {
+		;			/* a program: the guest's kernel knows what to do */
+	} else if (has_suffix(name, ".py")) {
+		push(s, "python3");
+	} else if (has_suffix(name, ".js")) {
+		push(s, "node");
+	} else if (has_suffix(name, ".bash")) {
+		push(s, "/bin/bash");
+	} else if (has_suffix(name, ".sh")) {
+		push(s, "/bin/sh");
+	} else {
+		push(s, strncmp(runtime, "python", 6) == 0 ? "python3" : strcmp(runtime, "node") == 0 ? "node"
+												 : "/bin/sh");
+	}
+	push(s, c->place);
+}
+
+static void push_code(struct session *s, const char *runtime)
+{
+	if (strncmp(runtime, "python", 6) == 0) {
+		push(s, "python3");
+		push(s, "-c");
+		push(s, s->o->script);
+	} else if (strcmp(runtime, "node") == 0) {
+		push(s, "node");
+		push(s, "-e");
+		push(s, s->o->script);
+	} else {
+		push(s, "/bin/sh");
+		push(s, "-c");
+		push(s, s->o->script);
+		push(s, "sh");		/* $0; then $1 is the first argument */
+	}
+}
+
+int script_prepare(struct session *s)
+{
+	const char *runtime;
+
+	if (s->o->script == NULL || (s->o->form == DOLANIA_EXEC && s->o->script[0] == '\0'))
+		return session_fail(s, DOLANIA_USAGE, "nothing to run: give a script, -c CODE, or --exec -- PROG");
+	if (s->o->form == DOLANIA_FILE) {
+		if (open_script(s) < 0)
+			return -1;
+		choose_place(s);
+		read_interpreter_line(&s->script);
+	}
+	s->argv = calloc(s->o->args_count + 5, sizeof(*s->argv));
+	if (s->argv == NULL)
+		return session_fail(s, DOLANIA_HOST_OOM, "no memory for the arguments");
+	runtime = choose_runtime(s);
+	switch (s->o->form) {
+	case DOLANIA_FILE: push_file(s, runtime); break;
+	case DOLANIA_CODE: push_code(s, runtime); break;
+	case DOLANIA_EXEC: push(s, s->o->script); break;
+	}
+	for (size_t i = 0; i < s->o->args_count; i++)
+		push(s, s->o->args[i]);
+	return locate_image(s, runtime);
+}
+
+void script_release(struct session *s)
+{
+	free(s->script.text);
+	free(s->argv);
+	s->script.text = NULL;
+	s->argv = NULL;
+}

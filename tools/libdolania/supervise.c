@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * supervise.c - the supervisor's loop, from the VMM's start to its last byte.
+ *
+ *   caller's stdin ──▶ pipe ──▶ VMM ──▶ pipes ──▶ caller's stdout, stderr
+ *   signals ──▶ cancel, stop, go on          clock ──▶ SIGKILL, if the VMM is late
+ *
+ * The VMM keeps the wall limit itself; this clock is the second line, for a VMM
+ * that does not obey.  It kills GRACE after the limit unless the VMM says that
+ * no guest instruction runs any more (then it gets time to wipe) or that the
+ * guest has not begun.
+ *
+ * What the guest controls here: stream bytes; and through a taken-over VMM also
+ * the report page, which is only believed for WIPE_NS longer.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tools/libdolania/internal.h"
+
+#define GRACE_NS (100 * NS_PER_MS)
+#define START_NS NS_PER_S		/* from our spawn to its own clock's start */
+#define SETUP_NS (5 * NS_PER_S)
+#define WIPE_NS (10 * NS_PER_S)
+
+enum slot { SIGNALS, PROCESS, NOTICE, LOG, STDIN_FROM, STDIN_TO, OUT_FROM, OUT_TO, ERR_FROM, ERR_TO, SLOTS };
+
+struct loop {
+	struct session *s;
+	struct stream out, err;
+	struct pollfd p[SLOTS];
+	bool gone;			/* the VMM was reaped */
+	bool abandon;			/* cancelled again while output waits for its reader */
+	uint64_t cancel_at, resumed_at;
+	bool stdin_open;		/* the caller's stdin may have more */
+	size_t in_from, in_bytes, in_most;
+	char log[1024];
+	size_t log_bytes;
+	unsigned char in[64 * 1024];
+};
+
+static unsigned phase(const struct loop *l)
+{
+	return __atomic_load_n(&l->s->page->phase, __ATOMIC_ACQUIRE);
+}
+
+/* When the VMM's own limit strikes: it counts from its start, just after ours. */
+static uint64_t wall_at(const struct loop *l)
+{
+	uint64_t ours = l->s->r->started_ns, start = __atomic_load_n(&l->s->page->t_start, __ATOMIC_RELAXED);
+
+	if (start < ours || start > ours + START_NS)
+		start = ours + START_NS;
+	return start + l->s->o->wall_ns;
+}
+
+/* 0: nothing is due; else when to kill, in the VMM's present phase. */
+static uint64_t kill_at(const struct loop *l, uint64_t due)
+{
+	if (due == 0)
+		return 0;
+	if (due < l->resumed_at)
+		due = l->resumed_at;
+	if (phase(l) >= REPORT_ENDED)
+		return due + WIPE_NS;
+	return due + (phase(l) == REPORT_SETUP ? SETUP_NS : GRACE_NS);
+}
+
+/* Kills what is late; returns the poll timeout until the next such moment. */
+static int mind_the_clock(struct loop *l)
+{
+	struct session *s = l->s;
+	uint64_t wall = s->o->wall_ns > 0 ? kill_at(l, wall_at(l)) : 0;
+	uint64_t cancel = kill_at(l, l->cancel_at);
+	uint64_t next = wall == 0 || (cancel != 0 && cancel < wall) ? cancel : wall;
+	uint64_t now;
+
+	if (l->gone || next == 0 || s->r->vmm_killed)
+		return -1;
+	now = now_ns();
+	if (now >= next) {
+		s->killed_for = next == cancel ? KILL_CANCEL : KILL_WALL;
+		s->r->vmm_killed = true;
+		kill(s->pid, SIGKILL);
+		return -1;
+	}
+	return next - now > 3600 * NS_PER_S ? 3600 * 1000 : (int)((next - now) / NS_PER_MS) + 1;
+}
+
+/* Ctrl-Z: the VMM first, then we ourselves, as the signal would have done. */
+static void stop(struct loop *l)
+{
+	struct sigaction deflt = { .sa_handler = SIG_DFL }, old;
+	sigset_t tstp;
+
+	if (!l->gone)
+		kill(l->s->pid, SIGSTOP);
+	sigemptyset(&tstp);
+	sigaddset(&tstp, SIGTSTP);
+	sigaction(SIGTSTP, &deflt, &old);
+	raise(SIGTSTP);
+	sigprocmask(SIG_UNBLOCK, &tstp, NULL);	/* stops here, until SIGCONT */
+	sigprocmask(SIG_BLOCK, &tstp, NULL);
+	sigaction(SIGTSTP, &old, NULL);
+	if (!l->gone)
+		kill(l->s->pid, SIGCONT);
+	l->resumed_at = now_ns();
+}
+
+static void cancel(struct loop *l, int sig)
+{
+	struct session *s = l->s;
+
+	if (l->gone) {
+		l->abandon = true;
+		return;
+	}
+	if (s->cancel_signal != 0) {	/* asked twice: no more patience */
+		s->killed_for = KILL_CANCEL;
+		s->r->vmm_killed = true;
+		kill(s->pid, SIGKILL);
+		return;
+	}
+	s->cancel_signal = sig;
+	l->cancel_at = now_ns();
+	kill(s->pid, SIGTERM);
+}
+
+static void take_signal(struct loop *l)
+{
+	struct signalfd_siginfo si;
+
+	if (read(l->s->o->signal_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
+		return;
+	if (si.ssi_signo == SIGTSTP)
+		stop(l);
+	else if (si.ssi_signo == SIGCONT)
+		l->resumed_at = now_ns();
+	else
+		cancel(l, (int)si.ssi_signo);
+}
+
+static void read_log(struct loop *l)
+{
+	size_t room = sizeof(l->log) - l->log_bytes;
+	char rest[512];
+	/* What is too much is read and forgotten: the VMM must not wait for us. */
+	ssize_t n = room > 0 ? read(l->s->fd.log[0], l->log + l->log_bytes, room)
+			     : read(l->s->fd.log[0], rest, sizeof(rest));
+
+	if (n > 0 && room > 0)
+		l->log_bytes += (size_t)n;
+	else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		fd_close(&l->s->fd.log[0]);
+}
+
+static void read_notice(struct loop *l)
+{
+	char bytes[16];
+	ssize_t n = read(l->s->fd.notice[0], bytes, sizeof(bytes));
+
+	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+		fd_close(&l->s->fd.notice[0]);
+}
+
+static void end_stdin(struct loop *l)
+{
+	l->stdin_open = false;
+	l->in_bytes = 0;
+	fd_close(&l->s->fd.in[1]);
+}
+
+static void write_stdin(struct loop *l)
+{
+	while (l->in_bytes > 0) {
+		ssize_t n = write(l->s->fd.in[1], l->in + l->in_from, l->in_bytes);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n < 0) {		/* the script reads no more */
+			end_stdin(l);
+			return;
+		}
+		l->in_from += (size_t)n;
+		l->in_bytes -= (size_t)n;
+	}
+}
+
+static void read_stdin(struct loop *l)
+{
+	ssize_t n = read(l->s->o->stdin_fd, l->in, sizeof(l->in));
+
+	if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		return;
+	if (n <= 0) {
+		end_stdin(l);
+		return;
+	}
+	l->s->r->stdin_bytes += (uint64_t)n;
+	l->in_from = 0;
+	l->in_bytes = (size_t)n;
+	l->in_most = l->in_most > l->in_bytes ? l->in_most : l->in_bytes;
+	write_stdin(l);
+}
+
+static void watch(struct pollfd *p, int fd, short events)
+{
+	*p = (struct pollfd){ .fd = fd, .events = events };
+}
+
+static void watch_stream(struct pollfd p[2], const struct stream *t)
+{
+	bool full = stream_is_full(t), may_leave = (t->is_pipe || t->is_socket) && !t->drained;
+
+	watch(&p[0], full ? -1 : t->pipe, POLLIN);
+	/* With nothing to write an error still tells that the reader left. */
+	watch(&p[1], full || may_leave ? t->user : -1, full ? POLLOUT : 0);
+}
+
+static void watch_all(struct loop *l)
+{
+	struct session *s = l->s;
+
+	watch(&l->p[SIGNALS], s->o->signal_fd, POLLIN);
+	watch(&l->p[PROCESS], l->gone ? -1 : s->pidfd, POLLIN);
+	watch(&l->p[NOTICE], s->fd.notice[0], POLLIN);
+	watch(&l->p[LOG], s->fd.log[0], POLLIN);
+	watch(&l->p[STDIN_FROM], l->stdin_open && l->in_bytes == 0 ? s->o->stdin_fd : -1, POLLIN);
+	watch(&l->p[STDIN_TO], s->fd.in[1], l->in_bytes > 0 ? POLLOUT : 0);
+	watch_stream(&l->p[OUT_FROM], &l->out);
+	watch_stream(&l->p[ERR_FROM], &l->err);
+}
+
+static void act_stream(const struct pollfd p[2], struct stream *t)
+{
+	if ((p[1].revents & POLLOUT) != 0)
+		stream_write(t);
+	else if ((p[1].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0)
+		stream_hang_up(t);
+	if (p[0].revents != 0 && t->pipe >= 0 && !stream_is_full(t))
+		stream_read(t);
+}
+
+static void reap(struct loop *l)
+{
+	struct session *s = l->s;
+
+	while (wait4(s->pid, &s->r->vmm_wait_status, 0, &s->r->vmm_usage) < 0 && errno == EINTR)
+		;
+	l->gone = true;
+	s->r->ended_ns = now_ns();
+	end_stdin(l);
+}
+
+static void act(struct loop *l)
+{
+	if (l->p[SIGNALS].revents != 0)
+		take_signal(l);
+	if (l->p[STDIN_TO].revents != 0) {
+		if ((l->p[STDIN_TO].revents & POLLERR) != 0)
+			end_stdin(l);
+		else
+			write_stdin(l);
+	}
+	if (l->p[STDIN_FROM].revents != 0 && l->stdin_open)
+		read_stdin(l);
+	act_stream(&l->p[OUT_FROM], &l->out);
+	act_stream(&l->p[ERR_FROM], &l->err);
+	if (l->p[LOG].revents != 0)
+		read_log(l);
+	if (l->p[NOTICE].revents != 0)
+		read_notice(l);
+	if (l->p[PROCESS].revents != 0)
+		reap(l);
+}
+
+/* What the pipe had no room for lies in the ring.  True when all was taken. */
+static bool take_ring(struct loop *l, struct stream *t, unsigned ring)
+{
+	const unsigned char *data = (unsigned char *)l->s->page + REPORT_RING_OFF + ring * REPORT_RING_BYTES;
+	struct report_ring *r = &l->s->page->ring[ring];
+	uint64_t left = r->head - r->tail;
+	size_t at = (size_t)(r->tail % REPORT_RING_BYTES), n;
+
+	if (left == 0 || left > REPORT_RING_BYTES || t->stats->closed)
+		return true;		/* more than fits is no count: verdict.c says so */
+	n = left < STREAM_CHUNK_BYTES ? (size_t)left : STREAM_CHUNK_BYTES;
+	if (n > REPORT_RING_BYTES - at)
+		n = REPORT_RING_BYTES - at;
+	r->tail += n;
+	stream_take(t, data + at, n);
+	return left == n;
+}
+
+static void finish_stream(struct loop *l, struct stream *t, unsigned ring)
+{
+	while (t->pipe < 0 && !t->drained && !stream_is_full(t))
+		if (take_ring(l, t, ring))
+			stream_end(t);
+}
+
+static bool is_over(struct loop *l)
+{
+	if (!l->gone)
+		return false;
+	finish_stream(l, &l->out, 0);
+	finish_stream(l, &l->err, 1);
+	if (l->abandon) {
+		stream_drop(&l->out);
+		stream_drop(&l->err);
+		return true;
+	}
+	return l->out.drained && l->err.drained && !stream_is_full(&l->out) && !stream_is_full(&l->err) &&
+	       l->s->fd.log[0] < 0;
+}
+
+static void keep_log(struct loop *l)
+{
+	size_t n = l->log_bytes, from;
+
+	while (n > 0 && l->log[n - 1] == '\n')
+		n--;
+	for (from = n; from > 0 && l->log[from - 1] != '\n'; from--)
+		;
+	text_escape(l->s->r->vmm_log, sizeof(l->s->r->vmm_log), l->log + from, n - from, false);
+}
+
+void supervise(struct session *s)
+{
+	static struct loop l;		/* one run a time; too large for a stack */
+	const struct dolania_options *o = s->o;
+
+	l.s = s;
+	l.gone = l.abandon = false;
+	l.cancel_at = l.resumed_at = 0;
+	l.in_from = l.in_bytes = l.in_most = l.log_bytes = 0;
+	l.stdin_open = s->fd.in[1] >= 0;
+	stream_init(&l.out, &s->r->out, s->fd.out[0], o->stdout_fd, o->clean_stdout, o->output_bytes);
+	stream_init(&l.err, &s->r->err, s->fd.err[0], o->stderr_fd, o->clean_stderr, o->output_bytes);
+	s->fd.out[0] = s->fd.err[0] = -1;	/* the streams own them */
+	while (!is_over(&l)) {
+		int timeout = mind_the_clock(&l);
+
+		watch_all(&l);
+		if (poll(l.p, SLOTS, timeout) > 0)
+			act(&l);
+	}
+	keep_log(&l);
+	stream_release(&l.out);
+	stream_release(&l.err);
+	explicit_bzero(l.in, l.in_most);
+}
