@@ -121,7 +121,7 @@ static void frames_renew_their_credit(void)
 	CHECK(!packet_get(m, &p, NULL));
 	CHECK_EQ(packet_send(m, packet(RW, WIRE_CONTROL), junk, 1024), OK);
 	CHECK(packet_is(m, CREDIT_UPDATE, &p, NULL));
-	CHECK(p.fwd_cnt == 2048 && p.buf_alloc == CONN_FRAMES_BUF_BYTES);
+	CHECK(p.fwd_cnt == 2048 && p.buf_alloc == CONN_PLAIN_BUF_BYTES);
 	CHECK_EQ(m->frames, 16);
 	machine_free(m);
 }

@@ -187,11 +187,28 @@ static void more_than_the_credit(void)
 	CHECK_EQ(m->bus.violation.value, 1);
 	machine_free(m);
 
-	m = live(16);		/* stdin grants nothing at all */
-	CHECK_EQ(connect_port(m, WIRE_STDIN), 1);
-	CHECK_EQ(packet_send(m, packet(RW, WIRE_STDIN), "", 0), OK);
-	CHECK_EQ(packet_send(m, packet(RW, WIRE_STDIN), "x", 1), ERR_GUEST);
+	m = live(16);
+	CHECK_EQ(connect_port(m, WIRE_CONTROL), 1);
+	m->bus.vsock.conn[WIRE_CONTROL].rx_cnt = CONN_PLAIN_BUF_BYTES;
+	CHECK_EQ(packet_send(m, packet(RW, WIRE_CONTROL), "x", 1), ERR_GUEST);
 	CHECK_EQ(rule(m), VIOLATION_VSOCK_CREDIT);
+	machine_free(m);
+}
+
+/* stdin grants some credit, or Linux would not call it connected, but takes no bytes. */
+static void bytes_into_stdin(void)
+{
+	struct machine *m = live(16);
+	struct packet r;
+
+	CHECK_EQ(packet_send(m, packet(REQUEST, WIRE_STDIN), NULL, 0), OK);
+	CHECK(packet_is(m, RESPONSE, &r, NULL));
+	CHECK(r.buf_alloc > 0);
+	CHECK_EQ(packet_send(m, packet(RW, WIRE_STDIN), "", 0), OK);
+	CHECK(!packet_get(m, &r, NULL));
+	CHECK_EQ(packet_send(m, packet(RW, WIRE_STDIN), "x", 1), OK);
+	CHECK(packet_is(m, RST, &r, NULL));
+	CHECK_EQ(rule(m), VIOLATION_NONE);
 	machine_free(m);
 }
 
@@ -243,6 +260,7 @@ int main(void)
 	RUN(broken_packets);
 	RUN(broken_buffers);
 	RUN(more_than_the_credit);
+	RUN(bytes_into_stdin);
 	RUN(shared_counters_are_not_trusted);
 	RUN(a_ring_without_a_pipe_keeps_bytes);
 	return tap_end();

@@ -20,7 +20,7 @@ enum err conn_init(struct conn *c, const struct vsock_port *p,
 	*c = (struct conn){
 		.state = CONN_UNUSED, .frames = p->frames,
 		.in_fd = p->in_fd, .out_fd = p->out_fd, .ring = p->ring,
-		.buf_alloc = p->frames ? (uint32_t)CONN_FRAMES_BUF_BYTES : p->ring.bytes,
+		.buf_alloc = p->ring.bytes && !p->frames ? p->ring.bytes : CONN_PLAIN_BUF_BYTES,
 		.on_frame = on_frame, .ctx = ctx,
 	};
 	return OK;
@@ -68,6 +68,11 @@ void conn_guest_shutdown(struct conn *c, uint32_t g_flags)
 }
 
 /* ---- guest to host ---- */
+
+bool conn_takes(const struct conn *c)
+{
+	return !c->guest_done && (c->frames || c->ring.bytes > 0);
+}
 
 bool conn_grants(const struct conn *c, uint32_t len)
 {

@@ -50,7 +50,11 @@ enum conn_pending {	/* packets that wait for a receive buffer */
 	CONN_SEND_RST = 8,
 };
 
-enum { CONN_FRAMES_BUF_BYTES = 4096 };	/* credit of a port with frames */
+/*
+ * Credit of a port without a ring.  One that takes no bytes at all grants it
+ * too: Linux reports a connection as made (POLLOUT) only when there is some.
+ */
+enum { CONN_PLAIN_BUF_BYTES = 4096 };
 
 enum conn_shutdown {	/* flags of SHUTDOWN (virtio 1.2 §5.10.6.5) */
 	CONN_SHUTDOWN_RECEIVE = 1,
@@ -93,6 +97,9 @@ void conn_open(struct conn *c, uint32_t guest_port);
 
 /* The guest's side of flow control, in each of its packets. */
 void conn_peer_credit(struct conn *c, uint32_t g_buf_alloc, uint32_t g_fwd_cnt);
+
+/* Is there a place for the guest's bytes: a ring, or frames to make, and an open stream? */
+bool conn_takes(const struct conn *c);
 
 /* May the guest send `len` more bytes, by what it was told? */
 bool conn_grants(const struct conn *c, uint32_t len);

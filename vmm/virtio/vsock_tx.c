@@ -53,12 +53,12 @@ static enum err receive_data(struct vsock *v, struct conn *n, const struct chain
 	struct queue *q = vsock_queue(v, VSOCK_TX);
 	uint32_t off = VSOCK_HEADER_BYTES;
 
-	if (n->guest_done) {		/* after its own SHUTDOWN */
+	if (!conn_grants(n, len))
+		return queue_violate(q, c->head, VIOLATION_VSOCK_CREDIT, len);
+	if (len > 0 && !conn_takes(n)) {	/* after its own SHUTDOWN, or to stdin */
 		conn_close(n, true);
 		return OK;
 	}
-	if (!conn_grants(n, len))
-		return queue_violate(q, c->head, VIOLATION_VSOCK_CREDIT, len);
 	while (len > 0) {
 		uint8_t *place;
 		uint32_t part = conn_place(n, len, &place);
