@@ -223,7 +223,7 @@ void loop_guest(struct run *r)
 		} else if (e == EINTR) {
 			r->page->exits[REPORT_EXIT_INTR]++;
 			take_signals(r);
-		} else if (e != EAGAIN) {
+		} else {
 			run_end(r, e == ENOMEM ? REPORT_END_HOST_OOM : REPORT_END_HOST_UNSUPPORTED, e,
 				"KVM_RUN failed");
 		}

@@ -2,9 +2,10 @@
 /*
  * spawn.c - the one place where a VMM process begins.
  *
- * It gets fds by number, an empty environment, a process group of its own (the
- * terminal's signals are ours to act on), and dies with us.  Nothing else of
- * ours reaches it: every other fd is closed by exec.
+ * It gets namespaces and an empty root (confine.h), fds by number, an empty
+ * environment, a process group of its own (the terminal's signals are ours to
+ * act on), and dies with us.  Nothing else of ours reaches it: every other fd
+ * is closed by exec.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,8 +17,10 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tools/libdolania/confine.h"
 #include "tools/libdolania/internal.h"
 
 #ifndef CLOSE_RANGE_CLOEXEC
@@ -115,27 +118,39 @@ static void build_start(struct session *s, struct start *t, char *cmdline, size_
 	}
 }
 
-/* In the child, on the parent's memory (vfork): system calls only. */
-static _Noreturn void become_vmm(const struct start *t, int log, int null, pid_t parent, const sigset_t *mask)
+static _Noreturn void give_up(const char *why)
 {
-	static const char sorry[] = "the VMM cannot be executed\n";
+	char line[DOLANIA_LINE];
+	int n = snprintf(line, sizeof(line), "%s: %s\n", why, strerror(errno));
+
+	if (n > 0 && write(2, line, (size_t)n) < 0)
+		_exit(126);
+	_exit(127);
+}
+
+/* In the child.  `program` is the open VMM: the new root has no paths. */
+static _Noreturn void become_vmm(struct start *t, int program, const int go[2], int log, int null,
+				 const sigset_t *mask)
+{
 	char *envp[] = { NULL };
+	const char *why = "";
 
 	/* Blocked signals wait until the VMM asks for them. */
 	sigprocmask(SIG_SETMASK, mask, NULL);
 	setpgid(0, 0);
-	if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0 || getppid() != parent)
+	if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0)
 		_exit(127);
-	if (dup2(null, 0) < 0 || dup2(log, 1) < 0 || dup2(log, 2) < 0 ||
+	close(go[1]);	/* else our own copy would keep us waiting for a parent that died */
+	if (confine_enter(go[0], &why) < 0)
+		give_up(why);
+	if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0 ||
 	    syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-		_exit(127);
+		give_up("the VMM's descriptors cannot be closed");
 	for (unsigned i = 0; i < t->kept; i++)
 		if (fcntl(t->keep[i], F_SETFD, 0) < 0)
-			_exit(127);
-	execve(t->argv[0], t->argv, envp);
-	if (write(2, sorry, sizeof(sorry) - 1) < 0)
-		_exit(126);
-	_exit(127);
+			give_up("the VMM's descriptors cannot be kept");
+	syscall(SYS_execveat, program, "", t->argv, envp, AT_EMPTY_PATH);
+	give_up("the VMM cannot be executed");
 }
 
 static void vmm_signals(sigset_t *mask)
@@ -162,31 +177,69 @@ static void close_their_ends(struct fds *f)
 	fd_close(&f->job);
 }
 
+/* Clone, map, let go.  The child's pid, or -1 with the session failed. */
+static pid_t start_confined(struct session *s, struct start *t, int program, int null)
+{
+	const char *why = "";
+	sigset_t mask;
+	int go[2];
+	pid_t pid;
+
+	if (pipe2(go, O_CLOEXEC) < 0)
+		return session_fail(s, DOLANIA_HOST_IO, "cannot make a pipe: %s", strerror(errno));
+	vmm_signals(&mask);
+	pid = confine_clone();
+	if (pid == 0)
+		become_vmm(t, program, go, s->fd.log[1], null, &mask);
+	close(go[0]);
+	if (pid < 0) {
+		int e = errno;
+
+		close(go[1]);
+		return session_fail(s, e == ENOMEM || e == EAGAIN ? DOLANIA_HOST_OOM : DOLANIA_HOST_UNSUPPORTED,
+				    "the VMM's namespaces cannot be made: %s; 'dolania doctor' tells how to allow "
+				    "user namespaces", strerror(e));
+	}
+	if (confine_map(pid, go[1], &why) < 0) {
+		int e = errno;
+
+		close(go[1]);	/* the child reads the end, and leaves */
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s: %s; 'dolania doctor' tells more", why,
+				    strerror(e));
+	}
+	close(go[1]);
+	return pid;
+}
+
 int spawn_vmm(struct session *s)
 {
 	char cmdline[4096 + 16];
 	struct start t;
-	sigset_t mask;
-	pid_t self = getpid(), pid;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	int program = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);
 
-	if (null < 0)
-		return session_fail(s, DOLANIA_HOST_IO, "/dev/null: %s", strerror(errno));
-	build_start(s, &t, cmdline, sizeof(cmdline));
-	vmm_signals(&mask);
-	s->r->started_ns = now_ns();
-	pid = vfork();
-	if (pid == 0)
-		become_vmm(&t, s->fd.log[1], null, self, &mask);
-	close(null);
-	if (pid < 0)
-		return session_fail(s, DOLANIA_HOST_OOM, "cannot start a process: %s", strerror(errno));
-	s->pid = pid;
+	if (null < 0 || program < 0) {
+		int e = errno;
+
+		session_fail(s, DOLANIA_HOST_IO, "%s: %s", null < 0 ? "/dev/null" : s->paths.vmm, strerror(e));
+	} else {
+		build_start(s, &t, cmdline, sizeof(cmdline));
+		s->r->started_ns = now_ns();
+		s->pid = start_confined(s, &t, program, null);
+	}
+	fd_close(&null);
+	fd_close(&program);
+	if (s->pid <= 0) {
+		s->pid = 0;
+		return -1;
+	}
 	s->r->ran = true;
 	close_their_ends(&s->fd);
-	s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	s->pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
 	if (s->pidfd < 0) {
-		kill(pid, SIGKILL);
+		kill(s->pid, SIGKILL);
 		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "pidfd_open: %s; Linux 5.10 or newer is needed",
 				    strerror(errno));
 	}

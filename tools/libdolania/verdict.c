@@ -219,6 +219,9 @@ static void vmm_died(struct session *s)
 	else if (sig != 0)
 		session_fail(s, DOLANIA_VMM_FAULT, "the VMM crashed (signal %d, SIG%s); nothing of the run can be "
 			     "trusted%s%s", sig, name != NULL ? name : "?", log[0] != '\0' ? ": " : "", log);
+	else if (s->r->report.t_start == 0 && WEXITSTATUS(status) == 127)
+		session_fail(s, DOLANIA_HOST_UNSUPPORTED, "the VMM could not be confined: %s; 'dolania doctor' tells "
+			     "more", log);
 	else
 		session_fail(s, DOLANIA_VMM_FAULT, "the VMM ended with status %d and no verdict%s%s",
 			     WEXITSTATUS(status), log[0] != '\0' ? ": " : "", log);

@@ -8,11 +8,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-static enum err limit(int resource)
+static enum err limit(int resource, rlim_t most)
 {
-	const struct rlimit none = { 0, 0 };
+	const struct rlimit l = { most, most };
 
-	return setrlimit(resource, &none) < 0 ? ERR_HOST : OK;
+	return setrlimit(resource, &l) < 0 ? ERR_HOST : OK;
 }
 
 static enum err limits(const char **why)
@@ -21,10 +21,10 @@ static enum err limits(const char **why)
 	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
 		return ERR_HOST;
 	*why = "setting the VMM's resource limits failed";
-	if (limit(RLIMIT_CORE) != OK ||		/* no guest memory in a core file */
-	    limit(RLIMIT_NPROC) != OK ||	/* no process, no thread */
-	    limit(RLIMIT_NOFILE) != OK ||	/* no new fd; those that are open stay */
-	    limit(RLIMIT_MEMLOCK) != OK)
+	if (limit(RLIMIT_CORE, 0) != OK ||	/* no guest memory in a core file */
+	    limit(RLIMIT_NPROC, 2) != OK ||	/* us, and a worker that KVM_RUN itself may start */
+	    limit(RLIMIT_NOFILE, 0) != OK ||	/* no new fd; those that are open stay */
+	    limit(RLIMIT_MEMLOCK, 0) != OK)
 		return ERR_HOST;
 	return OK;
 }

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#define _GNU_SOURCE
+#include "tools/libdolania/confine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+pid_t confine_clone(void)
+{
+	const unsigned long spaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
+				     CLONE_NEWUTS | CLONE_NEWCGROUP;
+
+	return (pid_t)syscall(SYS_clone, spaces | SIGCHLD, NULL, NULL, NULL, 0ul);
+}
+
+static int put(pid_t pid, const char *file, const char *text)
+{
+	char path[64];
+	ssize_t n;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%ld/%s", (long)pid, file);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -1;
+	n = write(fd, text, strlen(text));
+	close(fd);
+	return n < 0 ? -1 : 0;
+}
+
+/* Root becomes nobody; anybody else stays who they are, seen from outside. */
+static unsigned long outside(unsigned long id)
+{
+	return geteuid() == 0 ? (unsigned long)CONFINE_ID : id;
+}
+
+int confine_map(pid_t pid, int go_fd, const char **why)
+{
+	char map[64];
+
+	*why = "the id maps of the VMM's user namespace cannot be written";
+	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, outside(geteuid()));
+	/* Root's child can, and must, drop root's groups; anybody else may not. */
+	if (put(pid, "uid_map", map) < 0 || (geteuid() != 0 && put(pid, "setgroups", "deny") < 0))
+		return -1;
+	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, outside(getegid()));
+	if (put(pid, "gid_map", map) < 0)
+		return -1;
+	return write(go_fd, "g", 1) == 1 ? 0 : -1;
+}
+
+/* Nothing above "/": a read-only tmpfs without an entry, the old root detached. */
+static int empty_root(void)
+{
+	const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", "/tmp", "tmpfs", plain, "size=4k,nr_inodes=2,mode=0555") < 0 ||
+	    chdir("/tmp") < 0 || syscall(SYS_pivot_root, ".", ".") < 0 ||
+	    umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
+		return -1;
+	return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | plain, NULL);
+}
+
+int confine_enter(int go_fd, const char **why)
+{
+	char go;
+
+	*why = "the supervisor did not map the VMM's ids";
+	if (read(go_fd, &go, 1) != 1)
+		return -1;
+	*why = "the VMM cannot become an unprivileged user";
+	if (setgroups(0, NULL) < 0 && errno != EPERM)
+		return -1;
+	if (setresgid(CONFINE_ID, CONFINE_ID, CONFINE_ID) < 0 ||
+	    setresuid(CONFINE_ID, CONFINE_ID, CONFINE_ID) < 0)
+		return -1;
+	*why = "the VMM's empty root cannot be made";
+	return empty_root();
+}

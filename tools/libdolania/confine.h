@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * confine.h - namespaces and an empty root around the VMM, without root or a helper.
+ *
+ * The child is cloned into user, mount, pid, net, ipc, uts and cgroup
+ * namespaces of its own.  Inside it is uid and gid CONFINE_ID; outside it is
+ * the caller, or CONFINE_ID when the caller is root.  Order:
+ *
+ *	parent						child
+ *	confine_clone() returns its pid			confine_clone() returns 0
+ *	confine_map(): id maps, then "go"  --------->	confine_enter(): waits for "go",
+ *							becomes CONFINE_ID, empty root
+ *							fexecve of the VMM: its capabilities
+ *							are gone with the exec
+ *
+ * Each step fails closed; *why is a constant text, errno says more.
+ */
+#ifndef DOLANIA_LIBDOLANIA_CONFINE_H
+#define DOLANIA_LIBDOLANIA_CONFINE_H
+
+#include <sys/types.h>
+
+enum { CONFINE_ID = 65534 };
+
+/* Fork into new namespaces.  -1 and errno. */
+pid_t confine_clone(void);
+
+/* Parent: write the maps of `pid` and let it go on, by a byte to `go_fd`.  0, or -1 with *why. */
+int confine_map(pid_t pid, int go_fd, const char **why);
+
+/* Child: 0, or -1 with *why. */
+int confine_enter(int go_fd, const char **why);
+
+#endif
