@@ -5,8 +5,8 @@
 # usage: inside.sh CHECKOUT ROOM.tar COMMAND [ARG...]
 #
 # The emulated host's own files come over 9p, whose cost is not what we count:
-# everything a counted command touches lies in a tmpfs, and it runs in a chroot
-# on it. The checkout has the same path there as outside.
+# everything a counted command touches lies in a tmpfs that is its root. The
+# checkout has the same path there as outside.
 set -eu
 
 top=$1
@@ -24,4 +24,8 @@ done
 mount -t tracefs tracefs $room/sys/kernel/tracing
 mkdir -p $room/tmp $room/run
 chmod 1777 $room/tmp
-exec chroot $room /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$top" "$@"
+# Moved over the root, not only chrooted: a process in a chroot may not make user
+# namespaces, and dolania does.
+cd $room
+mount --move . /
+exec chroot . /bin/sh -c 'cd "$1" && shift && exec "$@"' sh "$top" "$@"
