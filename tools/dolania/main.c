@@ -31,6 +31,10 @@ static void say(const char *format, ...)
 	n = vsnprintf(line + used, sizeof(line) - used - 1, format, ap);
 	va_end(ap);
 	used += n < 0 ? 0 : (size_t)n < sizeof(line) - used - 1 ? (size_t)n : sizeof(line) - used - 2;
+	/* Arguments are quoted in it: one line it stays. */
+	for (size_t i = 0; i < used; i++)
+		if ((unsigned char)line[i] < 0x20 || line[i] == 0x7f)
+			line[i] = '?';
 	line[used++] = '\n';
 	/* One write, so that lines of several runs do not mix; if it fails, nobody is there. */
 	if (write(STDERR_FILENO, line, used) < 0)

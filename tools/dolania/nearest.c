@@ -45,7 +45,7 @@ const char *nearest(const char *word, const char *const *words)
 	for (; *words != NULL; words++) {
 		unsigned d;
 
-		if (strlen(*words) < 4 || strlen(*words) > LONGEST)
+		if (strlen(*words) < 3 || strlen(*words) > LONGEST)
 			continue;
 		d = distance(word, *words);
 		if (d < best_distance) {

@@ -255,8 +255,8 @@ void options_parse(struct command *c, int argc, char **argv)
 		return;
 	if (c->run.script == NULL)
 		wrong(c, c->run.form == DOLANIA_EXEC ? "--exec needs a program: dolania run --exec -- PROG [ARG...]"
-						     : "nothing to run: give a script, '-', -c CODE, or "
-						       "--exec -- PROG; 'dolania help run' tells more");
+						     : "nothing to run: give FILE ('-' is stdin), -c CODE, "
+						       "or --exec -- PROG; 'dolania help run' tells more");
 	if (c->result_file != NULL && c->result_fd >= 0)
 		wrong(c, "--result and --result-fd exclude each other");
 }

@@ -84,7 +84,7 @@ int locate_open(struct session *s, const char *path, const char *what, enum dola
 	if (fstat(*fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return session_fail(s, why, "%s: %s must be a regular file", path, what);
 	if (st.st_size == 0)
-		return session_fail(s, why, "%s: %s is empty; build or copy it again", path, what);
+		return session_fail(s, DOLANIA_BOOT_FAILED, "%s: %s is empty; build or copy it again", path, what);
 	return 0;
 }
 

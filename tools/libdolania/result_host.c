@@ -168,18 +168,27 @@ static json_t *result_vmm(const struct dolania_result *r)
 	return o;
 }
 
+/* A VMM that was killed is taken to have run its guest until it was reaped. */
+static json_t *result_late(const struct dolania_options *opt, const struct dolania_result *r)
+{
+	uint64_t deadline = r->report.deadline != 0 ? r->report.deadline : r->started_ns + opt->wall_ns;
+	uint64_t ended = r->report.t_ended != 0 ? r->report.t_ended : r->ended_ns;
+
+	if (r->reason != DOLANIA_WALL_LIMIT)
+		return json_null();
+	return json_number(ended > deadline ? ended - deadline : 0);
+}
+
 json_t *result_host(const struct dolania_options *opt, const struct dolania_result *r)
 {
 	const struct report *p = &r->report;
 	json_t *o = json_object();
-	bool limited = p->deadline != 0 && p->t_ended >= p->deadline;
 
 	json_set_time(o, "started_at", r->started_realtime_ns);
 	json_set_number(o, "wall_ns", r->ended_ns - r->started_ns);
 	json_set_number(o, "vcpu_ns", p->vcpu_ns);
 	json_object_set_new(o, "phases_ns", result_phases(r));
-	/* How long after the limit the last guest instruction may have run. */
-	json_object_set_new(o, "late_ns", limited ? json_number(p->t_ended - p->deadline) : json_null());
+	json_object_set_new(o, "late_ns", result_late(opt, r));
 	json_object_set_new(o, "exits", result_exits(p));
 	json_object_set_new(o, "streams", result_streams(r));
 	json_object_set_new(o, "vsock", result_vsock(p));

@@ -79,9 +79,14 @@ static int open_script(struct session *s)
 	if (fd < 0)
 		return session_fail(s, DOLANIA_USAGE, "%s: cannot open the script: %s%s", path, strerror(errno),
 				    errno == EACCES ? "; make it readable (chmod u+r)" : "");
-	if (fstat(fd, &st) == 0 && S_ISDIR(st.st_mode))
+	if (fstat(fd, &st) < 0)
+		ret = session_fail(s, DOLANIA_USAGE, "%s: %s", path, strerror(errno));
+	else if (S_ISDIR(st.st_mode))
 		ret = session_fail(s, DOLANIA_USAGE, "%s: is a directory; name the script in it, or give the "
 				   "directory with --in", path);
+	else if (S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode))
+		ret = session_fail(s, DOLANIA_USAGE, "%s: is a device, not a script; '-' reads a script from stdin",
+				   path);
 	else
 		ret = read_all(s, fd, path);
 	close(fd);
