@@ -2,7 +2,7 @@
 import json
 import struct
 
-from lib import SLOWNESS, SPIN_LATE_S, late_s, needs, run, scratch, stream_bytes, wall_s, write_file
+from lib import SLOWNESS, in_time, needs, run, scratch, stream_bytes, wall_s, write_file
 
 PYTHON = "build/share/dolania/images/python.erofs"
 
@@ -122,10 +122,10 @@ def test_devices_and_kernel_knobs_are_shut():
 
 
 def test_flooding_both_streams():
-    r = run("--wall", f"{wall_s() + 4}s", "--output", "256K", "-c",
-            "yes AAAAAAAAAAAAAAA >&2 & yes BBBBBBBBBBBBBBB & yes CCCCCCC & wait")
+    wall = wall_s() + 4
+    r = in_time(lambda: run("--wall", f"{wall}s", "--output", "256K", "-c",
+                            "yes AAAAAAAAAAAAAAA >&2 & yes BBBBBBBBBBBBBBB & yes CCCCCCC & wait"))
     assert (r.code, r.reason) == (124, "wall_limit")
-    assert late_s(r) <= SPIN_LATE_S, late_s(r)
     assert len(r.out) == 256 << 10 and set(r.out) <= set(b"BC\n")
     assert r.err.startswith(b"AAAAAAAAAAAAAAA\n")
     assert 256 << 10 <= len(r.err) < (256 << 10) + 2000
@@ -135,10 +135,8 @@ def test_flooding_both_streams():
 
 def test_fork_bomb():
     wall = wall_s()
-    r = run("--wall", f"{wall}s", "-c", "b() { b | b & }; b; b; echo bombed; while :; do sleep 1; done")
-    assert r.reason in ("wall_limit", "guest_oom", "exited", "signaled"), r
-    if r.reason == "wall_limit":
-        assert late_s(r) <= SPIN_LATE_S, late_s(r)
+    r = in_time(lambda: run("--wall", f"{wall}s", "-c", "b() { b | b & }; b; b; echo bombed; while :; do sleep 1; done"))
+    assert r.reason == "wall_limit", r
     assert r.took_s < wall + 10 * SLOWNESS
 
 
