@@ -59,6 +59,8 @@ void loop_frame(void *ctx, const struct wire_frame *frame)
 {
 	struct run *r = ctx;
 
+	if (r->over)	/* more frames in the kick that ended the run */
+		return;
 	if (frame->magic != WIRE_FRAME_MAGIC) {
 		report_event(&r->report, 3, REPORT_EV_VSOCK, frame->magic);
 		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, "a control frame without its magic number");
