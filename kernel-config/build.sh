@@ -35,17 +35,16 @@ die() { echo "kernel $variant: $*" >&2; exit 1; }
 progress() { if [ -t 2 ]; then printf '\r\033[Kkernel %s: %s' "$variant" "$*" >&2; fi; }
 say() { if [ -t 2 ]; then printf '\r\033[K' >&2; fi; echo "kernel $variant: $*" >&2; }
 
-# What decides the unpacked source: package version and patches.
+# What decides the unpacked source.
 source_key() {
 	echo "$version"
-	cat "${patches[@]}" /dev/null
 	declare -f unpack
 }
 
-# What decides the kernel: that, the fragments, this script and the compiler.
+# What decides the kernel: that, patches, fragments, this script, the compiler.
 kernel_key() {
 	source_key
-	cat "${fragments[@]}" "$here/build.sh"
+	cat "${patches[@]}" "${fragments[@]}" "$here/build.sh"
 	${CC:-gcc} -dumpfullversion
 }
 
@@ -68,10 +67,24 @@ unpack() {
 	tar --no-same-owner -xJf "$tarball" -C "$work/src" --strip-components=1 "${x[@]}" \
 		--exclude='*/Documentation/*/*' --exclude='*/tools/testing/*' \
 		--exclude='*/tools/perf/*' --exclude='*/arch/*.dts' --exclude='*/arch/*.dtsi'
-	local p
+	mkdir "$work/src/.applied"
+}
+
+# Takes back the patches that were applied and applies the present ones, so
+# that a changed patch recompiles what it touches and nothing else.
+apply_patches() {
+	local p applied=$work/src/.applied
+	if [ "$(cat "$applied"/*.patch 2>/dev/null | hash)" = "$(cat "${patches[@]}" /dev/null | hash)" ]; then return; fi
+	rm -f "$work/src/.key"		# unpacked anew if this is interrupted
+	for p in $(ls -r "$applied"); do
+		patch -s -R -d "$work/src" -p1 <"$applied/$p"
+		rm "$applied/$p"
+	done
 	for p in "${patches[@]}"; do
 		patch -s -d "$work/src" -p1 <"$p"
+		cp "$p" "$applied/"
 	done
+	echo "$skey" >"$work/src/.key"
 }
 
 # Every option line must have its reason in the comment line above it.
@@ -121,6 +134,7 @@ build() {
 		unpack
 		echo "$skey" >"$work/src/.key"
 	fi
+	apply_patches
 
 	mkdir -p "$work/obj"
 	cat "${fragments[@]}" >"$dir/requested.config"
@@ -158,13 +172,21 @@ for p in "$here"/patches/*.patch; do [ -e "$p" ] && patches+=("$p"); done
 
 version=$(dpkg-query -W -f '${Version}' linux-source-6.12 2>/dev/null) ||
 	die "the package linux-source-6.12 is not installed"
-key=$(kernel_key | hash)
-if [ -e "$out" ] && [ "$(cat "$work/$variant/key" 2>/dev/null)" = "$key" ]; then exit 0; fi
+cached() {
+	key=$(kernel_key | hash)
+	[ -e "$out" ] && [ "$(cat "$work/$variant/key" 2>/dev/null)" = "$key" ]
+}
+if cached; then exit 0; fi
 
 skey=$(source_key | hash)
 check_reasons "${fragments[@]}" || die "a fragment has an option without a reason"
 [ -r "$tarball" ] || die "$tarball is missing; install the package linux-source-6.12"
 mkdir -p "$work"
 exec 9>"$work/lock"
-flock 9
+if ! flock -n 9; then
+	say "waiting for another build"
+	flock 9
+	if cached; then exit 0; fi
+fi
 build
+exit 0
