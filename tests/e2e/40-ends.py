@@ -174,15 +174,17 @@ def test_cancel_sigterm():
 
 
 def test_cancel_before_the_script_runs():
-    for delay in (0.0, 0.05, 0.4):
+    said = 0
+    for delay in (0.0, 0.05, 0.3, 1.0):
         status, out, err, r, _ = cancel(signal.SIGTERM, "sleep 1000", delay=delay)
         assert status == -signal.SIGTERM, (delay, status, err)
         assert out == b""
         if r.result is not None:
             assert r.reason == "cancelled"
-        else:
-            # so early that dolania had not begun: nothing was said either
-            assert delay == 0.0 and err == b"", (delay, err)
+            said += 1
+        else:  # so early that dolania had not begun: nothing was said either
+            assert err == b"", (delay, err)
+    assert said > 0
 
 
 def test_vmm_killed():

@@ -1,0 +1,172 @@
+"""What the VMM process holds while a guest runs, and that no layer can be missing."""
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import time
+
+from lib import DOLANIA, SLOWNESS, Skip, read_result, run, scratch
+
+
+@contextlib.contextmanager
+def running_vmm():
+    """A run that sleeps; yields (its Popen, the pid of its VMM once the guest runs)."""
+    with scratch() as d:
+        result = os.path.join(d, "result.json")
+        command = [DOLANIA, "run", "--wall", "120s", "--result", result, "-c", "echo up; sleep 100"]
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as p:
+            try:
+                assert p.stdout.readline() == b"up\n"
+                with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+                    yield p, int(f.read().split()[0])
+            finally:
+                p.terminate()
+                p.wait(30 * SLOWNESS)
+
+
+def status_of(pid):
+    with open(f"/proc/{pid}/status", encoding="ascii") as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def test_vmm_has_no_privilege():
+    with running_vmm() as (_, pid):
+        s = status_of(pid)
+    assert "0" not in s["Uid"].split(), s["Uid"]
+    assert "0" not in s["Gid"].split(), s["Gid"]
+    assert s["CapEff"] == s["CapPrm"] == s["CapInh"] == s["CapAmb"] == "0" * 16
+    assert s["NoNewPrivs"] == "1"
+    assert s["Seccomp"] == "2"
+    if os.geteuid() == 0:
+        assert s["Groups"].strip() == "", "root's supplementary groups stay with the VMM"
+
+
+def test_vmm_has_namespaces_of_its_own():
+    with running_vmm() as (_, pid):
+        for name in ("user", "mnt", "pid", "net", "ipc", "uts", "cgroup"):
+            assert os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}"), name
+        assert status_of(pid)["NSpid"].split()[-1] == "1"
+
+
+def test_vmm_root_is_empty_and_read_only():
+    with running_vmm() as (_, pid):
+        assert os.listdir(f"/proc/{pid}/root") == []
+        with open(f"/proc/{pid}/mounts", encoding="ascii") as f:
+            mounts = f.read().splitlines()
+        assert len(mounts) == 1, mounts
+        assert "ro" in mounts[0].split()[3].split(",")
+
+
+def test_vmm_holds_only_what_it_was_given():
+    with running_vmm() as (_, pid):
+        held = [os.readlink(f"/proc/{pid}/fd/{n}") for n in os.listdir(f"/proc/{pid}/fd")]
+        with open(f"/proc/{pid}/environ", "rb") as f:
+            assert f.read() == b""
+    assert "/dev/kvm" not in held
+    for name in held:
+        assert name.startswith(("/dev/null", "pipe:", "anon_inode:kvm-", "/memfd:dolania-")) \
+            or name.endswith(".erofs"), name
+
+
+def limits_of(pid):
+    with open(f"/proc/{pid}/limits", encoding="ascii") as f:
+        return {line[:25].strip(): line[26:].split()[0] for line in f}
+
+
+def test_vmm_limits():
+    with running_vmm() as (_, pid):
+        limits = limits_of(pid)
+    assert limits["Max core file size"] == "0"
+    assert limits["Max open files"] == "0"
+
+
+
+
+class Registers(ctypes.Structure):
+    """struct user_regs_struct of x86-64, as far as it is of interest."""
+    _fields_ = [("before", ctypes.c_ulonglong * 10), ("rax", ctypes.c_ulonglong),
+                ("between", ctypes.c_ulonglong * 5), ("rip", ctypes.c_ulonglong),
+                ("after", ctypes.c_ulonglong * 10)]
+
+
+def hijack(pid, change):
+    """Stop the VMM in its KVM_RUN, change its registers, let it go on: what an exploit could do."""
+    attach, detach, getregs, setregs = 16, 17, 12, 13
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace
+    ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    if ptrace(attach, pid, None, None) != 0:
+        raise Skip("may not trace the VMM (needs root)")
+    os.waitpid(pid, 0)
+    r = Registers()
+    assert ptrace(getregs, pid, None, ctypes.addressof(r)) == 0
+    change(r)
+    assert ptrace(setregs, pid, None, ctypes.addressof(r)) == 0
+    assert ptrace(detach, pid, None, None) == 0
+
+
+def fault_after(change):
+    with running_vmm() as (p, pid):
+        hijack(pid, change)
+        _, err = p.communicate(timeout=60 * SLOWNESS)
+        assert p.returncode == 121, (p.returncode, err)
+        return err
+
+
+def test_a_crash_of_the_vmm_is_a_fault():
+    def jump_to_nowhere(r):
+        r.rip = 0
+    assert b"SEGV" in fault_after(jump_to_nowhere)
+
+
+def test_a_forbidden_system_call_kills_the_vmm():
+    def getpid(r):
+        r.rip -= 2      # back to the syscall instruction of KVM_RUN
+        r.rax = 39
+    assert b"SYS" in fault_after(getpid)
+
+
+def test_a_killed_vmm_is_discarded_by_the_supervisor():
+    with scratch() as d:
+        result = os.path.join(d, "r.json")
+        with subprocess.Popen([DOLANIA, "run", "--result", result, "-c", "echo up; sleep 100"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            assert p.stdout.readline() == b"up\n"
+            with open(f"/proc/{p.pid}/task/{p.pid}/children", encoding="ascii") as f:
+                os.kill(int(f.read().split()[0]), signal.SIGKILL)
+            p.communicate(timeout=60 * SLOWNESS)
+        r = read_result(result)
+    assert r.reason == "vmm_fault"
+    discard = r.result["host"]["discard"]
+    assert discard["complete"] is True
+    assert discard["by"] == "supervisor"
+    assert discard["overwritten_bytes"] >= discard["touched_bytes"] > 1 << 20
+
+
+def test_the_vmm_dies_with_its_supervisor():
+    with running_vmm() as (p, pid):
+        p.kill()
+        for _ in range(100 * SLOWNESS):
+            if not os.path.exists(f"/proc/{pid}"):
+                return
+            time.sleep(0.1)
+        raise AssertionError("the VMM outlived its supervisor")
+
+
+def test_no_user_namespaces_is_refused():
+    path = "/proc/sys/user/max_user_namespaces"
+    if not os.access(path, os.W_OK):
+        raise Skip("needs root")
+    with open(path, encoding="ascii") as f:
+        before = f.read()
+    try:
+        with open(path, "w", encoding="ascii") as f:
+            f.write("0")
+        r = run("-c", "echo never")
+    finally:
+        with open(path, "w", encoding="ascii") as f:
+            f.write(before)
+    assert r.code == 125 and r.out == b""
+    assert r.reason == "host_unsupported"
+    assert "namespaces" in r.errtext
