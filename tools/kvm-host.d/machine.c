@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
@@ -140,6 +141,27 @@ static void mount_tmp(const struct job *job)
 	}
 }
 
+/*
+ * Hold a VM and a vCPU, never run, for as long as the emulated host lives.
+ * KVM patches code (static keys in the scheduler and in its LAPIC) when the
+ * first of them appears and when the last is gone; with several emulated
+ * processors, QEMU can run a stale piece of the patched code on another one,
+ * and the host's kernel dies of an int3.
+ */
+static void hold_a_vm(void)
+{
+	struct kvm_enable_cap split = { .cap = KVM_CAP_SPLIT_IRQCHIP, .args = { 1 } };
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int vm = kvm < 0 ? -1 : ioctl(kvm, KVM_CREATE_VM, 0);
+
+	if (vm < 0 || ioctl(vm, KVM_ENABLE_CAP, &split) < 0 || ioctl(vm, KVM_CREATE_VCPU, 0) < 0)
+		fprintf(stderr, "kvm-host agent: /dev/kvm: %s\n", strerror(errno));
+	if (kvm >= 0)
+		close(kvm);
+	if (vm >= 0)
+		fcntl(vm, F_SETFD, FD_CLOEXEC);
+}
+
 void machine_set_up(const struct job *job)
 {
 	make_root(job);
@@ -147,6 +169,8 @@ void machine_set_up(const struct job *job)
 	mount_tmp(job);
 	make_dev_names();
 	loopback_up();
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		hold_a_vm();
 	if (sethostname("kvm-host", 8) != 0)
 		fail("hostname");
 }
