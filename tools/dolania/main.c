@@ -210,9 +210,10 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	static struct dolania_result r;
 	struct command c;
 	sigset_t signals;
-	int status, result_fd;
+	int status, result_fd, signal_fd = open_signals(&signals);	/* first: from here on an end is orderly */
 
 	options_parse(&c, argc, argv);
+	c.run.signal_fd = signal_fd;
 	if (c.help && c.error[0] == '\0') {
 		options_release(&c);
 		return help_print("run");
@@ -233,7 +234,6 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		r.reason = DOLANIA_USAGE;
 		snprintf(r.message, sizeof(r.message), "%s", c.error);
 	} else {
-		c.run.signal_fd = open_signals(&signals);
 		dolania_run(&c.run, &r);
 	}
 	status = finish(&c, &r, result_fd);

@@ -50,6 +50,8 @@ uint64_t now_ns(void);			/* CLOCK_MONOTONIC */
 int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
 	__attribute__((format(printf, 3, 4), cold));
 void session_note(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Before there is a VM: a signal that cancels is noted in s->cancel_signal, others do nothing. */
+void session_take_signal(struct session *s);
 void fd_close(int *fd);
 /* Copies text, escaping what a terminal or a line would trip over. */
 void text_escape(char *to, size_t room, const void *from, size_t bytes, bool keep_newlines);

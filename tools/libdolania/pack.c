@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -79,16 +78,12 @@ static int wait_for(struct session *s, pid_t pid)
 	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = s->o->signal_fd, .events = POLLIN } };
 
 	while (pidfd >= 0 && (p[0].revents & POLLIN) == 0) {
-		struct signalfd_siginfo si;
-
 		if (poll(p, 2, -1) < 0 && errno != EINTR)
 			break;
-		if ((p[1].revents & POLLIN) == 0 || read(p[1].fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
-			continue;
-		if (si.ssi_signo == SIGTSTP || si.ssi_signo == SIGCONT)
-			continue;
-		s->cancel_signal = (int)si.ssi_signo;
-		kill(pid, SIGKILL);
+		if ((p[1].revents & POLLIN) != 0)
+			session_take_signal(s);
+		if (s->cancel_signal != 0)
+			kill(pid, SIGKILL);
 	}
 	fd_close(&pidfd);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)

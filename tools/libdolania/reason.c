@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reason.c - the reasons a run can end for, and their exit statuses. */
 #include <errno.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -102,6 +104,15 @@ void session_note(struct session *s, const char *format, ...)
 		va_end(ap);
 		return;
 	}
+}
+
+void session_take_signal(struct session *s)
+{
+	struct signalfd_siginfo si;
+
+	if (read(s->o->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si) && si.ssi_signo != SIGTSTP &&
+	    si.ssi_signo != SIGCONT)
+		s->cancel_signal = (int)si.ssi_signo;
 }
 
 void fd_close(int *fd)

@@ -153,9 +153,12 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 			discard_verify(&s);
 			verdict(&s);
 		}
-	} else if (s.cancel_signal != 0) {	/* while the input was packed */
+	} else if (s.cancel_signal != 0) {	/* while something was read or packed */
+		const char *name = sigabbrev_np(s.cancel_signal);
+
 		r->code = s.cancel_signal;
-		session_fail(&s, DOLANIA_CANCELLED, "cancelled before the run began");
+		session_fail(&s, DOLANIA_CANCELLED, "cancelled by SIG%s before the run began",
+			     name != NULL ? name : "?");
 	}
 	spawn_release(&s);
 	script_release(&s);

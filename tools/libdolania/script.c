@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,16 +19,34 @@
 
 #define PLACE "/work/"
 
+/* False when the run was cancelled meanwhile: a pipe may be silent for ever. */
+static bool wait_readable(struct session *s, int fd)
+{
+	struct pollfd p[2] = { { .fd = fd, .events = POLLIN }, { .fd = s->o->signal_fd, .events = POLLIN } };
+
+	while (p[0].revents == 0 && s->cancel_signal == 0) {
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (p[1].revents != 0)
+			session_take_signal(s);
+	}
+	return s->cancel_signal == 0;
+}
+
 static int read_all(struct session *s, int fd, const char *name)
 {
 	size_t room = 64 * 1024, have = 0;
 	uint8_t *text = malloc(room);
 
 	while (text != NULL) {
-		ssize_t n = read(fd, text + have, room - have);
+		ssize_t n = wait_readable(s, fd) ? read(fd, text + have, room - have) : 0;
 		uint8_t *more;
 
-		if (n < 0 && errno == EINTR)
+		if (s->cancel_signal != 0) {
+			free(text);
+			return -1;
+		}
+		if (n < 0 && (errno == EINTR || errno == EAGAIN))
 			continue;
 		if (n < 0) {
 			int e = errno;
@@ -72,7 +91,8 @@ static int open_script(struct session *s)
 					    "closed or a terminal; pipe the script in or add -i");
 		return read_all(s, s->o->stdin_fd, "stdin");
 	}
-	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	/* not blocking: a FIFO is waited for in wait_readable, where a signal ends it */
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 && errno == ENOENT)
 		return session_fail(s, DOLANIA_USAGE, "%s: no such script; for code on the command line use -c, "
 				    "for a program in the image --exec", path);
