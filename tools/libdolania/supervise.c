@@ -15,6 +15,7 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -23,11 +24,13 @@
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/setup/kvm-probe.h"
 
 #define GRACE_NS (100 * NS_PER_MS)
 #define START_NS NS_PER_S		/* from our spawn to its own clock's start */
 #define SETUP_NS (5 * NS_PER_S)
 #define WIPE_NS (10 * NS_PER_S)
+#define DOUBT_NS (2 * NS_PER_S)		/* a guest not up by then makes us ask KVM */
 
 enum slot { SIGNALS, PROCESS, NOTICE, LOG, STDIN_FROM, STDIN_TO, OUT_FROM, OUT_TO, ERR_FROM, ERR_TO, SLOTS };
 
@@ -38,6 +41,7 @@ struct loop {
 	bool gone;			/* the VMM was reaped */
 	bool abandon;			/* cancelled again while output waits for its reader */
 	uint64_t cancel_at, resumed_at;
+	bool asked;			/* whether this KVM can boot a Linux */
 	bool stdin_open;		/* the caller's stdin may have more */
 	size_t in_from, in_bytes, in_most;
 	char log[1024];
@@ -91,6 +95,32 @@ static int mind_the_clock(struct loop *l)
 		return -1;
 	}
 	return next - now > 3600 * NS_PER_S ? 3600 * 1000 : (int)((next - now) / NS_PER_MS) + 1;
+}
+
+/*
+ * A guest that takes long to boot: is it that this KVM cannot boot a Linux at
+ * all (see kvm-probe.h)?  Asked once, and only then, because it takes a VM.
+ */
+static int doubt_kvm(struct loop *l, int timeout)
+{
+	struct session *s = l->s;
+	int kvm;
+
+	if (l->asked || l->gone || l->cancel_at != 0 || phase(l) > REPORT_BOOT)
+		return timeout;
+	if (now_ns() < s->r->started_ns + DOUBT_NS)
+		return timeout < 0 || timeout > 500 ? 500 : timeout;
+	l->asked = true;
+	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm >= 0 && !kvm_probe(kvm, s->kvm_unfit, sizeof(s->kvm_unfit))) {
+		l->cancel_at = now_ns();
+		kill(s->pid, SIGTERM);
+		timeout = 0;
+	} else {
+		s->kvm_unfit[0] = '\0';	/* it wrote why it can */
+	}
+	fd_close(&kvm);
+	return timeout;
 }
 
 /* Ctrl-Z: the VMM first, then we ourselves, as the signal would have done. */
@@ -339,7 +369,7 @@ void supervise(struct session *s)
 	const struct dolania_options *o = s->o;
 
 	l.s = s;
-	l.gone = l.abandon = false;
+	l.gone = l.abandon = l.asked = false;
 	l.cancel_at = l.resumed_at = 0;
 	l.in_from = l.in_bytes = l.in_most = l.log_bytes = 0;
 	l.stdin_open = s->fd.in[1] >= 0;
@@ -347,7 +377,7 @@ void supervise(struct session *s)
 	stream_init(&l.err, &s->r->err, s->fd.err[0], o->stderr_fd, o->clean_stderr, o->output_bytes);
 	s->fd.out[0] = s->fd.err[0] = -1;	/* the streams own them */
 	while (!is_over(&l)) {
-		int timeout = mind_the_clock(&l);
+		int timeout = doubt_kvm(&l, mind_the_clock(&l));
 
 		watch_all(&l);
 		if (poll(l.p, SLOTS, timeout) > 0)

@@ -184,6 +184,10 @@ static void cancelled(struct session *s)
 {
 	const char *name = sigabbrev_np(s->cancel_signal);
 
+	if (s->kvm_unfit[0] != '\0' && s->cancel_signal == 0) {	/* we gave up, nobody asked us to */
+		session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
+		return;
+	}
 	s->r->code = s->cancel_signal != 0 ? s->cancel_signal : SIGTERM;
 	session_fail(s, DOLANIA_CANCELLED, "cancelled by SIG%s", name != NULL ? name : "TERM");
 }
