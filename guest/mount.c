@@ -20,7 +20,7 @@
 enum {
 	PLAIN = MS_NOSUID | MS_NODEV,
 	DISK_MINORS = 16,	/* of virtio-blk: vda is 0, vdb 16 */
-	READ_AHEAD_SECTORS = 512,
+	READ_AHEAD_SECTORS = 1024,
 	TMPFS_BYTES_DEFAULT = 1 << 20,	/* size=0 would mean no limit */
 };
 

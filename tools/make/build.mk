@@ -56,7 +56,7 @@ $(B)/lib/libdolania.a: $(LIB_OBJ) $(PROBE_OBJ)
 
 $(B)/bin/dolania: $(CMD_OBJ) $(B)/lib/libdolania.a
 	@mkdir -p $(@D)
-	gcc $(SAN) -pie -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a -larchive -ljansson -lsodium
+	gcc $(SAN) -pie -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a -Wl,--as-needed -ljansson -lsodium
 
 .PHONY: init
 init: $(if $(wildcard guest/build.sh),build/share/dolania/init.cpio)

@@ -14,6 +14,11 @@
 
 #include "vmm/base/chk.h"
 
+#define LARGE_PAGE (2ull << 20)
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25	/* Linux 6.1; older kernels answer EINVAL */
+#endif
+
 enum err gpa_add(gpa_t a, uint64_t off, gpa_t *sum)
 {
 	uint64_t r;
@@ -35,12 +40,31 @@ enum err gmem_map(struct gmem *m, int fd, uint64_t bytes)
 		return ERR_HOST;
 	if (st.st_size < 0 || (uint64_t)st.st_size < bytes)
 		return ERR_USAGE;	/* a shorter file would be SIGBUS later */
-	p = mmap(NULL, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	/* At a multiple of 2 MiB, so that large pages of the file can be mapped as such. */
+	p = mmap(NULL, (size_t)bytes + LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED)
+		return ERR_HOST;
+	p = (uint8_t *)p + (-(uintptr_t)p & (LARGE_PAGE - 1));
+	p = mmap(p, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (p == MAP_FAILED)
 		return ERR_HOST;
 	m->base = p;
 	m->bytes = bytes;
 	return OK;
+}
+
+void gmem_use_large_pages(const struct gmem *m, uint64_t from, uint64_t to)
+{
+	from &= ~(LARGE_PAGE - 1);
+	to = (to + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
+	if (to > m->bytes)
+		to = m->bytes & ~(LARGE_PAGE - 1);
+	if (from >= to)
+		return;
+	/* An extent without a single page is not collapsed. */
+	for (uint64_t at = from; at < to; at += LARGE_PAGE)
+		*(volatile uint8_t *)(m->base + at) = 0;
+	(void)madvise(m->base + from, (size_t)(to - from), MADV_COLLAPSE);
 }
 
 /* The offset in the mapping of [a, a+len), which must lie in one piece of RAM. */

@@ -42,6 +42,13 @@ MUST_USE enum err gpa_add(gpa_t a, uint64_t off, gpa_t *sum);
 /* Map `bytes` of `fd` (a memfd of at least that size).  ERR_HOST, ERR_USAGE. */
 MUST_USE enum err gmem_map(struct gmem *m, int fd, uint64_t bytes);
 
+/*
+ * Populate RAM offsets [from, to) with 2 MiB pages, if the host has them to
+ * give: a hint for RAM that is certainly used.  Each page of 4 KiB would cost
+ * a fault in the host of its own.  Failure costs only speed.
+ */
+void gmem_use_large_pages(const struct gmem *m, uint64_t from, uint64_t to);
+
 /* Check that [a, a+len) is RAM.  ERR_GUEST. */
 MUST_USE enum err gmem_check(const struct gmem *m, gpa_t a, uint64_t len);
 
