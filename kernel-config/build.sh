@@ -73,12 +73,13 @@ unpack() {
 # Takes back the patches that were applied and applies the present ones, so
 # that a changed patch recompiles what it touches and nothing else.
 apply_patches() {
-	local p applied=$work/src/.applied
+	local p i applied=$work/src/.applied there=()
 	if [ "$(cat "$applied"/*.patch 2>/dev/null | hash)" = "$(cat "${patches[@]}" /dev/null | hash)" ]; then return; fi
 	rm -f "$work/src/.key"		# unpacked anew if this is interrupted
-	for p in $(ls -r "$applied"); do
-		patch -s -R -d "$work/src" -p1 <"$applied/$p"
-		rm "$applied/$p"
+	for p in "$applied"/*.patch; do [ -e "$p" ] && there+=("$p"); done
+	for ((i = ${#there[@]} - 1; i >= 0; i--)); do	# last applied, first reverted
+		patch -s -R -d "$work/src" -p1 <"${there[i]}"
+		rm "${there[i]}"
 	done
 	for p in "${patches[@]}"; do
 		patch -s -d "$work/src" -p1 <"$p"
