@@ -87,8 +87,6 @@ validator = None
 
 def check_schema(result):
     global validator
-    if not os.path.exists(os.path.join(TOP, "docs/result.schema.json")):
-        return
     if validator is None:
         import jsonschema
         with open(os.path.join(TOP, "docs/result.schema.json"), encoding="utf-8") as f:
