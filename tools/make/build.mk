@@ -56,7 +56,8 @@ $(B)/lib/libdolania.a: $(LIB_OBJ) $(PROBE_OBJ)
 
 $(B)/bin/dolania: $(CMD_OBJ) $(B)/lib/libdolania.a
 	@mkdir -p $(@D)
-	gcc $(SAN) -pie -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a -Wl,--as-needed -ljansson -lsodium
+	gcc $(SAN) $(if $(SAN),-pie,-static-pie) -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a \
+		-ljansson -lsodium
 
 .PHONY: init
 init: $(if $(wildcard guest/build.sh),build/share/dolania/init.cpio)
