@@ -31,6 +31,7 @@ demo: setup
 
 #: make test        set up everything, then check and the end-to-end tests
 test: setup
+	@tools/make/step 'python-test image' rootfs/build.sh python-test
 	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
 	@tests/run
 
