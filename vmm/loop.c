@@ -162,9 +162,23 @@ static void on_internal_error(struct run *r)
 		"and does not know one that Linux needs");
 }
 
+/*
+ * What KVM cannot go on from.  Before init is ready it is the host's fault;
+ * after it, the host has shown that it can run this guest, and it is the guest's.
+ */
+static void end_stuck(struct run *r, const char *why)
+{
+	enum report_end end = r->page->phase >= REPORT_READY ? REPORT_END_PROTOCOL_VIOLATION
+							     : REPORT_END_HOST_UNSUPPORTED;
+
+	if (end == REPORT_END_PROTOCOL_VIOLATION)
+		report_event(&r->report, 3, REPORT_EV_SHUTDOWN, r->vm.run->exit_reason);
+	run_end(r, end, 0, why);
+}
+
 static void on_fail_entry(struct run *r)
 {
-	run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "the CPU refused to enter the guest (KVM_EXIT_FAIL_ENTRY)");
+	end_stuck(r, "the CPU refused to enter the guest (KVM_EXIT_FAIL_ENTRY)");
 }
 
 static void on_intr(struct run *r)
@@ -197,7 +211,7 @@ static void handle_exit(struct run *r)
 			return;
 		}
 	}
-	run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "KVM left the guest for a reason outside our table");
+	end_stuck(r, "KVM left the guest for a reason outside our table");
 }
 
 static void take_signals(struct run *r)

@@ -6,6 +6,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
@@ -71,6 +72,13 @@ static enum err setup_signals(struct run *r)
 	/* When the supervisor dies, the guest ends and its memory is overwritten. */
 	if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) < 0)
 		return fail(r, ERR_HOST, "PR_SET_PDEATHSIG was refused");
+	/* If it died before that, nobody reads our notices any more. */
+	if (r->c->notice_fd >= 0) {
+		struct pollfd notice = { .fd = r->c->notice_fd };
+
+		if (poll(&notice, 1, 0) > 0 && notice.revents & POLLERR)
+			return fail(r, ERR_HOST, "the supervisor is gone");
+	}
 	if (timer_create(CLOCK_MONOTONIC, &event, &r->wall) < 0)
 		return fail(r, ERR_HOST, "timer_create failed");
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)

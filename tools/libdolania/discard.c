@@ -42,9 +42,14 @@ static bool is_zero(const unsigned char *at, size_t n)
 	return sum == 0;
 }
 
-static bool looks_clean(struct session *s, const unsigned char *base, uint64_t at, uint64_t bytes, size_t offset)
+/* A different place in each page, that the VMM could not know. */
+static bool looks_clean(struct session *s, const unsigned char *base, uint64_t at, uint64_t bytes, uint64_t *seed)
 {
 	for (uint64_t page = at; page < at + bytes; page += PAGE) {
+		size_t offset;
+
+		*seed = *seed * 6364136223846793005u + 1442695040888963407u;
+		offset = (size_t)(*seed >> 32) % (PAGE / SAMPLE) * SAMPLE;
 		s->r->discard.samples++;
 		if (!is_zero(base + page + offset, SAMPLE))
 			return false;
@@ -69,18 +74,16 @@ void discard_verify(struct session *s)
 	const struct report *p = &s->r->report;
 	uint64_t started = now_ns(), at = 0, bytes = 0, held = 0;
 	bool clean = p->phase == REPORT_DISCARDED;
-	unsigned char random = 0;
+	uint64_t seed = 0;
 	unsigned char *base = mmap(NULL, s->ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd.ram, 0);
-	size_t offset;
 
 	if (base == MAP_FAILED)
 		return;		/* complete stays false */
-	if (getrandom(&random, 1, 0) != 1)
-		random = (unsigned char)started;
-	offset = (size_t)(random % (PAGE / SAMPLE)) * SAMPLE;
+	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
+		seed = started;
 	for (; next_piece(s->fd.ram, s->ram_bytes, &at, &bytes); at += bytes) {
 		held += bytes;
-		clean = clean && looks_clean(s, base, at, bytes, offset);
+		clean = clean && looks_clean(s, base, at, bytes, &seed);
 	}
 	d->touched_bytes = held;
 	d->vmm_bytes = clean ? held : 0;

@@ -44,6 +44,7 @@ struct session {
 	uint64_t oom_kills_before;
 	enum { KILL_NONE, KILL_WALL, KILL_CANCEL } killed_for;
 	int cancel_signal;		/* 0: not cancelled */
+	bool abandoned;			/* cancelled while output waited for its reader */
 	char kvm_unfit[256];		/* why this KVM cannot boot a Linux; "": it can, or was not asked */
 };
 

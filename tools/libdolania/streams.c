@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -83,6 +84,15 @@ static ssize_t write_some(struct stream *t)
 	}
 	if (t->own >= 0)
 		return write(t->own, at, t->bytes);
+	/* It could not be opened anew, so a write may block: only when poll says now. */
+	if (t->is_pipe) {
+		struct pollfd now = { .fd = t->user, .events = POLLOUT };
+
+		if (poll(&now, 1, 0) <= 0) {
+			errno = EAGAIN;
+			return -1;
+		}
+	}
 	return write(t->user, at, t->is_pipe && t->bytes > PIPE_BUF ? PIPE_BUF : t->bytes);
 }
 

@@ -20,6 +20,8 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -112,7 +114,7 @@ static int doubt_kvm(struct loop *l, int timeout)
 		return timeout < 0 || timeout > 500 ? 500 : timeout;
 	l->asked = true;
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm >= 0 && !kvm_probe(kvm, s->kvm_unfit, sizeof(s->kvm_unfit))) {
+	if (kvm >= 0 && !kvm_probe(kvm, s->kvm_unfit, sizeof(s->kvm_unfit)) && phase(l) <= REPORT_BOOT) {
 		l->cancel_at = now_ns();
 		kill(s->pid, SIGTERM);
 		timeout = 0;
@@ -148,7 +150,10 @@ static void cancel(struct loop *l, int sig)
 	struct session *s = l->s;
 
 	if (l->gone) {
-		l->abandon = true;
+		/* What waits for a slow reader is lost, and that is no success. */
+		l->abandon = s->abandoned = true;
+		if (s->cancel_signal == 0)
+			s->cancel_signal = sig;
 		return;
 	}
 	if (s->cancel_signal != 0) {	/* asked twice: no more patience */
@@ -224,9 +229,24 @@ static void write_stdin(struct loop *l)
 	}
 }
 
+/* Somebody else may have taken what poll saw in a pipe: then this must not wait. */
+static ssize_t read_now(int fd, void *to, size_t n)
+{
+	struct iovec iov = { to, n };
+	struct stat st;
+	ssize_t got;
+
+	if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) {
+		got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+		if (got >= 0 || errno != EOPNOTSUPP)
+			return got;
+	}
+	return read(fd, to, n);
+}
+
 static void read_stdin(struct loop *l)
 {
-	ssize_t n = read(l->s->o->stdin_fd, l->in, sizeof(l->in));
+	ssize_t n = read_now(l->s->o->stdin_fd, l->in, sizeof(l->in));
 
 	if (n < 0 && (errno == EINTR || errno == EAGAIN))
 		return;

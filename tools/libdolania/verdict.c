@@ -135,6 +135,10 @@ static void guest_exit(struct session *s)
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_OOM) {
 		session_fail(s, DOLANIA_GUEST_OOM, "the script ran out of memory (limit %s); raise it with --memory",
 			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
+	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_INIT_FAILED && s->r->report.t_started != 0) {
+		/* Else a guest could put its own end down to the host. */
+		session_fail(s, DOLANIA_PROTOCOL_VIOLATION, "init said that it failed, after the script had started");
+		return;
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_INIT_FAILED) {
 		init_failed(s, v);
 		return;
@@ -256,9 +260,17 @@ static void by_report(struct session *s)
 		snprintf(error, sizeof(error), ": %s", strerror(p->host_errno));
 	switch ((enum report_end)p->end) {
 	case REPORT_END_GUEST_EXIT: guest_exit(s); return;
-	case REPORT_END_WALL_LIMIT: wall_limit(s); return;
+	case REPORT_END_WALL_LIMIT:
+		if (s->o->wall_ns == 0 || s->r->ended_ns < s->r->started_ns + s->o->wall_ns)
+			break;		/* no such limit, or not yet: not the VMM we started */
+		wall_limit(s);
+		return;
 	case REPORT_END_CPU_LIMIT: session_fail(s, DOLANIA_CPU_LIMIT, "CPU time limit reached"); return;
-	case REPORT_END_CANCELLED: cancelled(s); return;
+	case REPORT_END_CANCELLED:
+		if (s->cancel_signal == 0 && s->kvm_unfit[0] == '\0')
+			break;		/* nobody did */
+		cancelled(s);
+		return;
 	case REPORT_END_GUEST_PANIC: guest_panic(s); return;
 	case REPORT_END_BOOT_FAILED: boot_failed(s, detail); return;
 	case REPORT_END_PROTOCOL_VIOLATION:
@@ -304,6 +316,8 @@ void verdict(struct session *s)
 		r->report.log_bytes = 0;
 	for (unsigned i = 0; i < REPORT_RINGS; i++)
 		sane = sane && ring_is_sane(&r->report.ring[i]);
+	if (s->abandoned)
+		cancelled(s);
 	lost_output(s, "stdout", r->out.error);
 	lost_output(s, "stderr", r->err.error);
 	if (r->vmm_killed && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)

@@ -145,6 +145,7 @@ static enum err enable_xstate(struct vm *vm, const struct table *guest, const ch
 	for (uint32_t i = 0; i < guest->head.nent; i++)
 		if (guest->entry[i].function == 0xd && guest->entry[i].index == 0)
 			x.xcrs[0].value = guest->entry[i].eax;
+	vm->xcr0 = x.xcrs[0].value;
 	*why = "KVM_SET_XCRS failed";
 	if (x.xcrs[0].value != 0 && kvm_ioctl(vm->vcpu_fd, KVM_SET_XCRS, &x) < 0)
 		return ERR_HOST;

@@ -91,9 +91,13 @@ int vcpu_run(struct vm *vm)
 void vcpu_clear(struct vm *vm)
 {
 	struct kvm_regs regs = { .rflags = RFLAGS_RESERVED };
+	const uint32_t mxcsr = 0x1f80;
 	struct kvm_xsave xsave;
 
+	/* Only components named in the header (XSTATE_BV, byte 512) are copied. */
 	memset(&xsave, 0, sizeof(xsave));
+	memcpy((uint8_t *)xsave.region + 24, &mxcsr, sizeof(mxcsr));
+	memcpy((uint8_t *)xsave.region + 512, &vm->xcr0, sizeof(vm->xcr0));
 	(void)kvm_ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs);
 	(void)kvm_ioctl(vm->vcpu_fd, KVM_SET_XSAVE, &xsave);
 	/* The exit page holds the last MMIO or port data. */

@@ -23,6 +23,7 @@ struct vm {
 	int vm_fd, vcpu_fd;
 	struct kvm_run *run;		/* the vCPU's page of exits */
 	long run_bytes;
+	uint64_t xcr0;			/* state components the guest has; 0 = no XSAVE */
 };
 
 /* Where the vCPU starts (boot/layout.h and the kernel's header say). */
