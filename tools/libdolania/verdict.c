@@ -316,8 +316,10 @@ void verdict(struct session *s)
 		r->report.log_bytes = 0;
 	for (unsigned i = 0; i < REPORT_RINGS; i++)
 		sane = sane && ring_is_sane(&r->report.ring[i]);
-	if (s->abandoned)
+	if (s->abandoned) {
 		cancelled(s);
+		return;
+	}
 	lost_output(s, "stdout", r->out.error);
 	lost_output(s, "stderr", r->err.error);
 	if (r->vmm_killed && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)
