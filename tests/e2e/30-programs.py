@@ -8,7 +8,9 @@ from lib import TOP, needs, run, scratch, slow
 PYTHON_TEST = "build/share/dolania/images/python-test.erofs"
 
 # Modules that make sense without a network, with one processor, and as an
-# ordinary user.  In each list: cheapest first.
+# ordinary user.  Left out with reason: test_signal opens an AF_INET socket, which
+# our kernel does not have; test_pickle writes next to the standard library, which
+# is read-only.
 CPYTHON_FEW = ["test_bisect", "test_textwrap", "test_operator", "test_bool"]
 CPYTHON = CPYTHON_FEW + """
     test_shlex test_struct test_heapq test_string test_int test_float test_complex test_bytes
@@ -16,8 +18,8 @@ CPYTHON = CPYTHON_FEW + """
     test_math test_cmath test_random test_fractions test_datetime test_re test_csv test_configparser
     test_base64 test_binascii test_zlib test_gzip test_bz2 test_hashlib test_hmac test_pathlib
     test_tempfile test_glob test_fnmatch test_io test_pipes test_pty test_select test_posix
-    test_mmap test_threading test_thread test_queue test_signal test_subprocess
-    test_collections test_itertools test_functools test_contextlib test_copy test_pickle
+    test_mmap test_threading test_thread test_queue test_subprocess
+    test_collections test_itertools test_functools test_contextlib test_copy
     test_difflib test_string_literals test_grammar test_exceptions test_with
 """.split()
 
