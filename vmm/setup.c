@@ -31,7 +31,7 @@ static enum err fail(struct run *r, enum err err, const char *why)
 
 	if (err == ERR_USAGE || err == ERR_LIMIT)
 		end = REPORT_END_BOOT_FAILED;
-	else if (errno == ENOMEM)
+	else if (err == ERR_HOST && errno == ENOMEM)
 		end = REPORT_END_HOST_OOM;
 	run_end(r, end, err == ERR_HOST ? errno : 0, why);
 	return err;

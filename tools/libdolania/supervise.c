@@ -31,7 +31,8 @@
 #define GRACE_NS (100 * NS_PER_MS)
 #define START_NS NS_PER_S		/* from our spawn to its own clock's start */
 #define SETUP_NS (5 * NS_PER_S)
-#define WIPE_NS (10 * NS_PER_S)
+#define WIPE_NS (10 * NS_PER_S)		/* and more for much RAM: an emulated host is slow */
+#define WIPE_NS_PER_BYTE 16
 #define DOUBT_NS (2 * NS_PER_S)		/* a guest not up by then makes us ask KVM */
 
 enum slot { SIGNALS, PROCESS, NOTICE, LOG, STDIN_FROM, STDIN_TO, OUT_FROM, OUT_TO, ERR_FROM, ERR_TO, SLOTS };
@@ -74,7 +75,7 @@ static uint64_t kill_at(const struct loop *l, uint64_t due)
 	if (due < l->resumed_at)
 		due = l->resumed_at;
 	if (phase(l) >= REPORT_ENDED)
-		return due + WIPE_NS;
+		return due + WIPE_NS + l->s->ram_bytes * WIPE_NS_PER_BYTE;
 	return due + (phase(l) == REPORT_SETUP ? SETUP_NS : GRACE_NS);
 }
 
