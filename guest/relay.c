@@ -62,23 +62,31 @@ static ssize_t fill(struct stream *s, int from)
 	return n;
 }
 
-static void pump_out(struct stream *s)
+/* A connection under way is done, and there are bytes from `from` to pass on. */
+static int has_bytes(struct stream *s, int from)
 {
 	if (s->state == STREAM_CONNECTING) {
 		if (link_check(s->sock) < 0) {
 			hang_up(s);
-			return;
+			return 0;
 		}
 		s->state = STREAM_OPEN;
 	}
 	if (s->bytes == 0) {
-		ssize_t n = fill(s, s->pipe);
+		ssize_t n = fill(s, from);
 
 		if (n == 0)
 			finish(s);
 		if (n <= 0)
-			return;
+			return 0;
 	}
+	return 1;
+}
+
+static void pump_out(struct stream *s)
+{
+	if (!has_bytes(s, s->pipe))
+		return;
 	if (s->state == STREAM_IDLE) {
 		s->sock = link_open(s->port);
 		if (s->sock < 0)
@@ -100,21 +108,8 @@ static void pump_out(struct stream *s)
 
 static void pump_in(struct stream *s)
 {
-	if (s->state == STREAM_CONNECTING) {
-		if (link_check(s->sock) < 0) {
-			hang_up(s);
-			return;
-		}
-		s->state = STREAM_OPEN;
-	}
-	if (s->bytes == 0) {
-		ssize_t n = fill(s, s->sock);
-
-		if (n == 0)
-			finish(s);
-		if (n <= 0)
-			return;
-	}
+	if (!has_bytes(s, s->sock))
+		return;
 
 	ssize_t n = write(s->pipe, s->buffer + s->from, s->bytes);
 
