@@ -10,10 +10,17 @@ B       := build/san
 SAN     := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 VMM_CC  := gcc
 VMM_ARCH_FLAGS := $(SAN)
-VMM_LD  := $(SAN)
+# Its root holds the dynamic linker, libc and libm (libraries.c), and nothing else.
+VMM_LD  := $(SAN) -static-libasan -static-libubsan -static-libgcc
+CMD_LD  := $(SAN) -pie -Wl,--wrap=mount
+CMD_SAN := $(B)/obj/tests/hostile/sanitizer/libraries.o
+VMM_SAN := $(B)/obj/tests/hostile/sanitizer/options.o
 else
 B       := build
 SAN     :=
+CMD_LD  := -static-pie
+CMD_SAN :=
+VMM_SAN :=
 MULTIARCH := $(shell gcc -print-multiarch)
 VMM_CC  := musl-gcc
 # The kernel's and libfdt's headers, after musl's own.
@@ -42,22 +49,26 @@ $(B)/obj/tools/%.o: tools/%.c tools/make/build.mk
 	@mkdir -p $(@D)
 	gcc $(COMMON) $(SAN) -fPIE -D_FORTIFY_SOURCE=2 -fstack-protector-strong $(CFLAGS) -c -o $@ $<
 
+# What makes a sanitizer build work; not instrumented itself.
+$(B)/obj/tests/%.o: tests/%.c tools/make/build.mk
+	@mkdir -p $(@D)
+	gcc $(COMMON) -fPIE $(CFLAGS) -c -o $@ $<
+
 # The probe is also a program of its own; the command wants only the function.
 $(PROBE_OBJ): CFLAGS += -DKVM_PROBE_NO_MAIN
 
-$(B)/libexec/dolania/dolania-vmm: $(VMM_OBJ)
+$(B)/libexec/dolania/dolania-vmm: $(VMM_OBJ) $(VMM_SAN)
 	@mkdir -p $(@D)
-	$(VMM_CC) $(VMM_LD) -o $@ $(VMM_OBJ) $(LIBFDT)
+	$(VMM_CC) $(VMM_LD) -o $@ $(VMM_OBJ) $(VMM_SAN) $(LIBFDT)
 
 $(B)/lib/libdolania.a: $(LIB_OBJ) $(PROBE_OBJ)
 	@mkdir -p $(@D)
 	rm -f $@
 	ar rcsD $@ $^
 
-$(B)/bin/dolania: $(CMD_OBJ) $(B)/lib/libdolania.a
+$(B)/bin/dolania: $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a
 	@mkdir -p $(@D)
-	gcc $(SAN) $(if $(SAN),-pie,-static-pie) -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(B)/lib/libdolania.a \
-		-ljansson -lsodium
+	gcc $(CMD_LD) -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a -ljansson -lsodium
 
 .PHONY: init
 init: $(if $(wildcard guest/build.sh),build/share/dolania/init.cpio)
@@ -66,4 +77,4 @@ build/share/dolania/init.cpio: $(wildcard guest/*.c guest/*.h guest/build.sh)
 	@mkdir -p $(@D)
 	guest/build.sh $@
 
--include $(VMM_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(PROBE_OBJ:.o=.d)
+-include $(VMM_SAN:.o=.d) $(CMD_SAN:.o=.d) $(VMM_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(PROBE_OBJ:.o=.d)

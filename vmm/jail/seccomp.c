@@ -28,6 +28,10 @@ static const unsigned calls[] = {
 	SYS_lseek,		/* which guest memory holds pages, for overwriting */
 	SYS_restart_syscall,	/* stop and continue */
 	SYS_exit_group,
+#ifdef __SANITIZE_ADDRESS__	/* test builds only: a sanitizer that writes its report */
+	SYS_mmap,
+	SYS_munmap,
+#endif
 };
 
 static const unsigned requests[] = {
