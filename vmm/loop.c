@@ -18,10 +18,42 @@
 #include "vmm/base/chk.h"
 #include "vmm/state.h"
 
+/* Limits that no stock guest comes near, once its init is ready. */
+#define STORM_WINDOW_NS 1000000000u
+enum { STORM_EXITS = 8192, EXITS_PER_CHAIN = 4, SWEEP_MSRS = 64 };
+
 static unsigned severity(const struct run *r, unsigned after_ready)
 {
 	/* Before init is ready a stock kernel probes for hardware. */
 	return r->page->phase >= REPORT_READY ? after_ready : 0;
+}
+
+/* What no stock driver does: the run ends, with the evidence. */
+static void end_hostile(struct run *r, enum report_event_kind kind, uint64_t value, const char *why)
+{
+	report_event(&r->report, 3, kind, value);
+	run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, why);
+}
+
+/*
+ * An exit that may have moved nothing.  Each request to a device explains some
+ * (kick, interrupt status, acknowledge); a guest that makes thousands of others
+ * a second keeps the host busy and does nothing for itself.  The clock is only
+ * looked at when a window is full.
+ */
+static void mind_storm(struct run *r, uint64_t value)
+{
+	struct idle *w = &r->idle;
+	uint64_t now, explained;
+
+	if (r->page->phase < REPORT_READY || ++w->exits < STORM_EXITS)
+		return;
+	now = report_now_ns();
+	explained = (bus_chains(&r->bus) - w->chains) * EXITS_PER_CHAIN;
+	if (w->since != 0 && now - w->since < STORM_WINDOW_NS && explained < STORM_EXITS)
+		end_hostile(r, REPORT_EV_EXIT_STORM, value,
+			    "the guest made thousands of exits a second that moved nothing");
+	*w = (struct idle){ .since = now, .chains = bus_chains(&r->bus) };
 }
 
 /* What a device said: go on, or end the run. */
@@ -32,9 +64,11 @@ static void settle(struct run *r, enum err err)
 	if (err == OK)
 		return;
 	if (err == ERR_GUEST) {
-		r->page->violation = (struct report_violation){ v->slot, v->queue, v->index, v->rule, v->value };
-		report_event(&r->report, 3, REPORT_EV_RING, v->value);
-		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, "the guest broke a rule of virtio");
+		r->page->violation = (struct report_violation){ v->slot, v->queue, v->index, v->rule, v->value, "" };
+		strncpy(r->page->violation.name, violation_name((enum violation_rule)v->rule),
+			sizeof(r->page->violation.name) - 1);
+		end_hostile(r, v->rule >= VIOLATION_VSOCK_CID ? REPORT_EV_VSOCK : REPORT_EV_RING, v->value,
+			    "the guest broke a rule of virtio");
 		return;
 	}
 	run_end(r, REPORT_END_HOST_IO, r->bus.host_errno, "reading or writing a host file failed");
@@ -62,8 +96,7 @@ void loop_frame(void *ctx, const struct wire_frame *frame)
 	if (r->over)	/* more frames in the kick that ended the run */
 		return;
 	if (frame->magic != WIRE_FRAME_MAGIC) {
-		report_event(&r->report, 3, REPORT_EV_VSOCK, frame->magic);
-		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, "a control frame without its magic number");
+		end_hostile(r, REPORT_EV_VSOCK, frame->magic, "a control frame without its magic number");
 		return;
 	}
 	switch (frame->type) {
@@ -107,12 +140,16 @@ static void on_mmio(struct run *r)
 			kind = REPORT_EXIT_MMIO_VSOCK;
 		settle(r, bus_mmio(&r->bus, addr, k->mmio.data, len, is_write, &claimed));
 	}
+	/* Our init knows its ports, and the script cannot open a vsock. */
+	for (; r->refused < r->bus.vsock.stats.refused; r->refused++)
+		report_event(&r->report, 2, REPORT_EV_VSOCK_REFUSED, r->bus.vsock.stats.refused_port);
 	if (!claimed) {
 		kind = REPORT_EXIT_MMIO_UNMAPPED;
 		memset(k->mmio.data, 0xff, sizeof(k->mmio.data));
 		report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_MMIO, addr);
 	}
 	r->page->exits[kind]++;
+	mind_storm(r, addr);
 }
 
 static void on_io(struct run *r)
@@ -128,6 +165,7 @@ static void on_io(struct run *r)
 	}
 	if (k->io.direction == KVM_EXIT_IO_IN)
 		memset((uint8_t *)k + k->io.data_offset, 0xff, bytes);
+	mind_storm(r, k->io.port);
 }
 
 /* An MSR outside the allow-list (kvm/msr.c): #GP, as on a CPU without it. */
@@ -139,6 +177,8 @@ static void on_msr(struct run *r)
 	report_event(&r->report, severity(r, 1), REPORT_EV_MSR, k->msr.index);
 	k->msr.data = 0;
 	k->msr.error = 1;
+	if (r->page->phase >= REPORT_READY && ++r->denied_msrs == SWEEP_MSRS)
+		end_hostile(r, REPORT_EV_MSR_SWEEP, k->msr.index, "the guest swept through MSRs it does not have");
 }
 
 static void on_shutdown(struct run *r)
@@ -152,9 +192,8 @@ static void on_internal_error(struct run *r)
 {
 	r->page->exits[REPORT_EXIT_OTHER]++;
 	if (r->page->phase >= REPORT_READY) {
-		report_event(&r->report, 3, REPORT_EV_SHUTDOWN, r->vm.run->internal.suberror);
-		run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0,
-			"the guest made KVM emulate an instruction that it cannot emulate");
+		end_hostile(r, REPORT_EV_STUCK, r->vm.run->internal.suberror,
+			    "the guest made KVM emulate an instruction that it cannot emulate");
 		return;
 	}
 	run_end(r, REPORT_END_HOST_UNSUPPORTED, 0,
@@ -168,17 +207,32 @@ static void on_internal_error(struct run *r)
  */
 static void end_stuck(struct run *r, const char *why)
 {
-	enum report_end end = r->page->phase >= REPORT_READY ? REPORT_END_PROTOCOL_VIOLATION
-							     : REPORT_END_HOST_UNSUPPORTED;
-
-	if (end == REPORT_END_PROTOCOL_VIOLATION)
-		report_event(&r->report, 3, REPORT_EV_SHUTDOWN, r->vm.run->exit_reason);
-	run_end(r, end, 0, why);
+	if (r->page->phase >= REPORT_READY)
+		end_hostile(r, REPORT_EV_STUCK, r->vm.run->exit_reason, why);
+	else
+		run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, why);
 }
 
 static void on_fail_entry(struct run *r)
 {
 	end_stuck(r, "the CPU refused to enter the guest (KVM_EXIT_FAIL_ENTRY)");
+}
+
+/* Both only where KVM has VMX; asked for in kvm/vm.c. */
+static void on_bus_lock(struct run *r)
+{
+	r->page->exits[REPORT_EXIT_OTHER]++;
+	report_event(&r->report, severity(r, 1), REPORT_EV_BUS_LOCK, 0);
+}
+
+static void on_notify(struct run *r)
+{
+	r->page->exits[REPORT_EXIT_OTHER]++;
+	if (r->vm.run->notify.flags & KVM_NOTIFY_CONTEXT_INVALID) {
+		end_stuck(r, "the CPU lost the guest's state (KVM_EXIT_NOTIFY)");
+		return;
+	}
+	report_event(&r->report, severity(r, 2), REPORT_EV_NOTIFY, 0);
 }
 
 static void on_intr(struct run *r)
@@ -198,6 +252,8 @@ static const struct {
 	{ KVM_EXIT_SHUTDOWN, on_shutdown },
 	{ KVM_EXIT_INTERNAL_ERROR, on_internal_error },
 	{ KVM_EXIT_FAIL_ENTRY, on_fail_entry },
+	{ KVM_EXIT_X86_BUS_LOCK, on_bus_lock },
+	{ KVM_EXIT_NOTIFY, on_notify },
 };
 
 static void handle_exit(struct run *r)

@@ -58,12 +58,15 @@ static void count(struct run *r)
 		r->page->bytes_in[port] = s.bytes_in[port];
 		r->page->bytes_out[port] = s.bytes_out[port];
 	}
+	for (unsigned i = 0; i < r->bus.slots && i < REPORT_DEVICES; i++) {
+		const struct mmio_dev *d = &r->bus.dev[i];
+
+		r->page->device[i] = (struct report_device){ d->accesses, d->kicks, mmio_chains(d) };
+	}
 	for (unsigned i = 0; i < r->c->disks; i++) {
 		r->page->disk_read_bytes[i] = r->bus.blk[i].read_bytes;
 		r->page->disk_write_bytes[i] = r->bus.blk[i].write_bytes;
 	}
-	if (s.refused > 0)
-		report_event(&r->report, 1, REPORT_EV_VSOCK_REFUSED, s.refused_port);
 }
 
 static void discard(struct run *r, bool has_vcpu)

@@ -28,6 +28,13 @@ struct run {
 	sigset_t signals;		/* SIGIO, SIGALRM, SIGTERM: blocked but in KVM_RUN */
 	timer_t wall;
 	bool over;			/* the verdict is in the report */
+	struct idle {			/* exits that moved nothing, in one window of time */
+		uint64_t since;		/* CLOCK_MONOTONIC ns; 0: no window yet */
+		uint64_t chains;	/* bus_chains() at its start */
+		uint32_t exits;
+	} idle;
+	uint32_t denied_msrs;		/* after init was ready */
+	uint64_t refused;		/* vsock connections that were reported */
 };
 
 /* setup.c: build the machine.  On error the verdict is in the report. */

@@ -32,6 +32,8 @@ LATE_S = 0.1
 TEST_LIMIT_S = 60 * SLOWNESS
 
 last_run = None
+# Events S3 and S4 in the results of the test that runs.
+grave_events = []
 
 
 class Skip(Exception):
@@ -79,6 +81,7 @@ def read_result(path):
     result = json.loads(text) if text else None
     if result is not None:
         check_schema(result)
+        grave_events.extend(e for e in result["events"] if e["severity"] >= "S3")
     return Run((), None, b"", b"", result, 0)
 
 
@@ -193,9 +196,9 @@ def guest_with(kernel=None, init=None):
         options += ["--kernel", built(kernel, f"{kernel}.S", lambda source, out: [
             ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x1000000", "-Wl,--build-id=none",
              "-Wl,-z,noseparate-code", "-Wl,-n", "-o", out, source]])]
-    if init == "panics":
+    if init in ("panics", "knocks"):
         ours = sorted(glob.glob(os.path.join(TOP, "guest/*.c")))
-        options += ["--initrd", built("panics.cpio", "panics.c", lambda source, out: [
+        options += ["--initrd", built(f"{init}.cpio", f"{init}.c", lambda source, out: [
             ["musl-gcc", "-std=c11", "-Os", "-static", "-no-pie", "-s", "-idirafter", "/usr/include", "-idirafter",
              f"/usr/include/{multiarch()}", "-Wl,--wrap=collect_exit", "-o", f"{out}.init", source, *ours],
             pack(out)])]
@@ -248,6 +251,12 @@ def slow(test):
     return test
 
 
+def hostile(test):
+    """Its guest attacks, or its VMM dies: events S3 and S4 are expected. In all other tests they are false alarms."""
+    test.hostile = True
+    return test
+
+
 def native_only(test):
     """Not under emulation: it measures time, or needs what TCG lacks."""
     test.native_only = True
@@ -293,7 +302,9 @@ def run_one(tally, name, test, full, rerun):
     signal.signal(signal.SIGALRM, on_alarm)
     signal.alarm(TEST_LIMIT_S * (10 if getattr(test, "slow", False) else 1))
     try:
+        grave_events.clear()
         test()
+        assert getattr(test, "hostile", False) or not grave_events, f"a benign run raised {grave_events}"
         tally.ok(name, time.monotonic() - started)
     except Skip as e:
         tally.skip(name, str(e))

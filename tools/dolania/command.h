@@ -14,7 +14,7 @@ struct command {
 	struct dolania_options run;
 	const char **env;		/* run.env, ours to free */
 	char *in_dir;			/* run.in_dir, ours to free */
-	const char *result_file;
+	const char *result_file, *events_file;
 	int result_fd;			/* -1: none */
 	enum dolania_exit_mode exit_mode;
 	bool quiet, interactive, help;

@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,6 +19,8 @@
 #include <unistd.h>
 
 #include "tools/dolania/command.h"
+
+enum { PIPE_WAIT_MS = 50 };
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void say(const char *format, ...)
@@ -91,6 +94,43 @@ static int choose_stdin(bool missing, bool interactive)
 	return STDIN_FILENO;
 }
 
+/* End as a program without a handler would have. */
+static int die_by(int sig)
+{
+	sigset_t one;
+
+	signal(sig, SIG_DFL);
+	sigemptyset(&one);
+	sigaddset(&one, sig);
+	raise(sig);
+	sigprocmask(SIG_UNBLOCK, &one, NULL);
+	return 128 + sig;
+}
+
+/*
+ * A pipe without a reader is waited for, but not by open(2): a signal must end
+ * the wait.  The flag is set on a description of our own.
+ */
+static int open_output(const char *path, int flags, int signal_fd)
+{
+	for (;;) {
+		int fd = open(path, flags | O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+		struct pollfd signals = { .fd = signal_fd, .events = POLLIN };
+		struct signalfd_siginfo si;
+		struct stat st;
+
+		if (fd >= 0 || errno != ENXIO)
+			return fd;
+		if (stat(path, &st) < 0 || !S_ISFIFO(st.st_mode)) {
+			errno = ENXIO;
+			return -1;
+		}
+		if (poll(&signals, 1, PIPE_WAIT_MS) > 0 && read(signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si) &&
+		    si.ssi_signo != SIGTSTP && si.ssi_signo != SIGCONT)
+			exit(die_by((int)si.ssi_signo));
+	}
+}
+
 /* Opened before the run, so that a wrong path costs nothing. */
 static int open_result(struct command *c)
 {
@@ -101,9 +141,11 @@ static int open_result(struct command *c)
 		if (fd < 0)
 			say("--result-fd %d: %s", c->result_fd, strerror(errno));
 	} else if (c->result_file != NULL) {
-		fd = open(c->result_file, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOCTTY, 0666);
-		if (fd < 0)
+		fd = open_output(c->result_file, O_TRUNC, c->run.signal_fd);
+		if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0) {	/* it is written whole, at leisure */
 			say("--result %s: %s", c->result_file, strerror(errno));
+			fd = -1;
+		}
 	}
 	return fd;
 }
@@ -182,19 +224,6 @@ static void tell(const struct command *c, const struct dolania_result *r)
 		say("note: %s", r->note[i]);
 }
 
-/* End as a program without a handler would have. */
-static int die_by(int sig)
-{
-	sigset_t one;
-
-	signal(sig, SIG_DFL);
-	sigemptyset(&one);
-	sigaddset(&one, sig);
-	raise(sig);
-	sigprocmask(SIG_UNBLOCK, &one, NULL);
-	return 128 + sig;
-}
-
 static int finish(const struct command *c, const struct dolania_result *r, int result_fd)
 {
 	int status = dolania_exit_status(r, c->exit_mode);
@@ -224,6 +253,11 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		options_release(&c);
 		return STATUS_USAGE;
 	}
+	if (c.events_file != NULL && c.error[0] == '\0') {
+		c.run.events_fd = open_output(c.events_file, O_APPEND, signal_fd);
+		if (c.run.events_fd < 0)
+			snprintf(c.error, sizeof(c.error), "--events %s: %s", c.events_file, strerror(errno));
+	}
 	c.run.stdin_fd = choose_stdin((missing_fds & 1) != 0, c.interactive);
 	c.run.stdout_fd = (missing_fds & 2) != 0 ? -1 : STDOUT_FILENO;
 	c.run.stderr_fd = (missing_fds & 4) != 0 ? -1 : STDERR_FILENO;
@@ -237,6 +271,8 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		dolania_run(&c.run, &r);
 	}
 	status = finish(&c, &r, result_fd);
+	if (c.run.events_fd >= 0)
+		close(c.run.events_fd);
 	dolania_result_release(&r);
 	options_release(&c);
 	return status;

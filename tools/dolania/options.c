@@ -11,7 +11,7 @@
 enum option {
 	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_WALL, OPT_MEMORY, OPT_TMP, OPT_PIDS, OPT_OPEN_FILES,
 	OPT_OUTPUT, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL, OPT_INITRD, OPT_APPEND, OPT_CODE,
-	OPT_EXEC, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_LATER,
+	OPT_EXEC, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LATER,
 };
 
 static const struct {
@@ -32,6 +32,7 @@ static const struct {
 	{ "--output", OPT_OUTPUT, true },
 	{ "--result", OPT_RESULT, true },
 	{ "--result-fd", OPT_RESULT_FD, true },
+	{ "--events", OPT_EVENTS, true },
 	{ "--exit-code", OPT_EXIT_CODE, true },
 	{ "--kernel", OPT_KERNEL, true },
 	{ "--initrd", OPT_INITRD, true },
@@ -167,6 +168,7 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_OUTPUT: take_bytes(c, name, value, &c->run.output_bytes); break;
 	case OPT_RESULT: c->result_file = value; break;
 	case OPT_RESULT_FD: take_fd(c, value); break;
+	case OPT_EVENTS: c->events_file = value; break;
 	case OPT_EXIT_CODE: take_exit_code(c, value); break;
 	case OPT_KERNEL: c->run.kernel = value; break;
 	case OPT_INITRD: c->run.initrd = value; break;

@@ -45,6 +45,8 @@ struct session {
 	enum { KILL_NONE, KILL_WALL, KILL_CANCEL } killed_for;
 	int cancel_signal;		/* 0: not cancelled */
 	bool abandoned;			/* cancelled while output waited for its reader */
+	uint64_t events_told[REPORT_EVENTS];	/* the count each was last told with */
+	int events_error;		/* errno of the first line that could not be written */
 	char kvm_unfit[256];		/* why this KVM cannot boot a Linux; "": it can, or was not asked */
 };
 
@@ -88,6 +90,10 @@ void supervise(struct session *s);
 /* verdict.c: what report and wait status say. */
 void verdict(struct session *s);
 uint64_t verdict_oom_kills(void);
+
+/* events.c */
+void events_watch(struct session *s, const struct report *page);	/* after a notice */
+void events_finish(struct session *s);	/* after the verdict */
 
 /* discard.c */
 void discard_verify(struct session *s);

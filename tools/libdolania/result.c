@@ -62,27 +62,13 @@ static json_t *result_guest(const struct dolania_result *r)
 
 static json_t *result_events(const struct report *p)
 {
-	static const char *const kinds[REPORT_EV_KINDS] = {
-		[REPORT_EV_UNMAPPED_MMIO] = "unmapped_mmio", [REPORT_EV_UNMAPPED_IO] = "unmapped_io",
-		[REPORT_EV_MSR] = "msr", [REPORT_EV_RING] = "malformed_ring", [REPORT_EV_VSOCK] = "vsock_protocol",
-		[REPORT_EV_VSOCK_REFUSED] = "vsock_refused", [REPORT_EV_SHUTDOWN] = "shutdown",
-	};
 	json_t *events = json_array();
 
 	for (unsigned i = 0; i < REPORT_EVENTS; i++) {
-		const struct report_event *e = &p->event[i];
-		json_t *o;
-		char severity[] = "S0";
+		json_t *o = event_json(&p->event[i]);
 
-		if (e->kind == REPORT_EV_NONE || e->kind >= REPORT_EV_KINDS || e->severity > 4)
-			continue;
-		severity[1] = (char)('0' + e->severity);
-		o = json_object();
-		json_set_text(o, "severity", severity);
-		json_set_text(o, "kind", kinds[e->kind]);
-		json_set_number(o, "count", e->count);
-		json_set_number(o, "first_value", e->first_value);
-		json_array_append_new(events, o);
+		if (o != NULL)
+			json_array_append_new(events, o);
 	}
 	return events;
 }
@@ -90,6 +76,7 @@ static json_t *result_events(const struct report *p)
 static json_t *result_violation(const struct dolania_result *r)
 {
 	const struct report_violation *v = &r->report.violation;
+	char name[4 * sizeof(v->name) + 1];
 	json_t *o;
 
 	if (!r->ran || v->rule == 0)
@@ -99,6 +86,8 @@ static json_t *result_violation(const struct dolania_result *r)
 	json_set_number(o, "queue", v->queue);
 	json_set_number(o, "index", v->index);
 	json_set_number(o, "rule", v->rule);
+	text_escape(name, sizeof(name), v->name, strnlen(v->name, sizeof(v->name)), false);
+	json_set_text(o, "name", name);
 	json_set_number(o, "value", v->value);
 	return o;
 }

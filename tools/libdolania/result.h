@@ -13,6 +13,7 @@ void json_set_text(json_t *o, const char *key, const char *text);	/* any bytes *
 void json_set_text_or_null(json_t *o, const char *key, const char *text);
 void json_set_time(json_t *o, const char *key, uint64_t ns);	/* realtime, as RFC 3339 */
 
+json_t *event_json(const struct report_event *e);	/* NULL: no event */
 json_t *result_host(const struct dolania_options *opt, const struct dolania_result *r);
 
 #endif

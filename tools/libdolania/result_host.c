@@ -110,6 +110,22 @@ static json_t *result_disks(const struct dolania_options *o, const struct report
 	return disks;
 }
 
+static json_t *result_devices(const struct dolania_options *o, const struct report *p)
+{
+	static const char *const names[REPORT_DEVICES] = { "vsock", "image", "input" };
+	json_t *devices = json_object();
+
+	for (unsigned i = 0; i < (o->in_dir != NULL ? 3u : 2u); i++) {
+		json_t *d = json_object();
+
+		json_set_number(d, "accesses", p->device[i].accesses);
+		json_set_number(d, "kicks", p->device[i].kicks);
+		json_set_number(d, "chains", p->device[i].chains);
+		json_object_set_new(devices, names[i], d);
+	}
+	return devices;
+}
+
 static json_t *result_vsock(const struct report *p)
 {
 	static const char *const ports[WIRE_PORTS] = { NULL, "control", "stdin", "stdout", "stderr", "out" };
@@ -192,6 +208,7 @@ json_t *result_host(const struct dolania_options *opt, const struct dolania_resu
 	json_object_set_new(o, "exits", result_exits(p));
 	json_object_set_new(o, "streams", result_streams(r));
 	json_object_set_new(o, "vsock", result_vsock(p));
+	json_object_set_new(o, "devices", result_devices(opt, p));
 	json_object_set_new(o, "disks", result_disks(opt, p));
 	json_set_number(o, "ram_bytes", r->ram_bytes);
 	json_set_number(o, "touched_bytes", r->discard.touched_bytes);

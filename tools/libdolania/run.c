@@ -33,6 +33,7 @@ void dolania_defaults(struct dolania_options *o)
 		.form = DOLANIA_FILE, .wall_ns = 60 * NS_PER_S, .memory_bytes = 512ull << 20,
 		.tmp_bytes = 64ull << 20, .output_bytes = 10ull << 20, .pids = 128, .open_files = 1024,
 		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .signal_fd = -1,
+		.events_fd = -1,
 	};
 }
 
@@ -152,6 +153,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 			memcpy(&r->report, s.page, sizeof(r->report));
 			discard_verify(&s);
 			verdict(&s);
+			events_finish(&s);
 		}
 	} else if (s.cancel_signal != 0) {	/* while something was read or packed */
 		const char *name = sigabbrev_np(s.cancel_signal);

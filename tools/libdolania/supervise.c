@@ -201,7 +201,9 @@ static void read_notice(struct loop *l)
 	char bytes[16];
 	ssize_t n = read(l->s->fd.notice[0], bytes, sizeof(bytes));
 
-	if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+	if (n > 0)
+		events_watch(l->s, l->s->page);
+	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		fd_close(&l->s->fd.notice[0]);
 }
 

@@ -41,6 +41,39 @@ static int enable(int vm_fd, uint32_t cap, uint64_t arg)
 	return kvm_ioctl(vm_fd, KVM_ENABLE_CAP, &c);
 }
 
+/* Exits by which the guest's oddities are seen, where this KVM has them. */
+static enum err exits_setup(int vm_fd, int kvm_fd, const char **why)
+{
+	const struct {
+		uint32_t cap;
+		int offered;		/* bit of what KVM_CHECK_EXTENSION must say; 0: any */
+		uint64_t arg;
+		const char *refused;
+	} exits[] = {
+		/* An instruction KVM cannot emulate ends the run instead of a fault in the guest. */
+		{ KVM_CAP_EXIT_ON_EMULATION_FAILURE, 0, 1, "KVM_CAP_EXIT_ON_EMULATION_FAILURE was refused" },
+		/* VMX only: an atomic access over two cache lines, which slows every CPU of the host. */
+		{ KVM_CAP_X86_BUS_LOCK_EXIT, KVM_BUS_LOCK_DETECTION_EXIT, KVM_BUS_LOCK_DETECTION_EXIT,
+		  "KVM_CAP_X86_BUS_LOCK_EXIT was refused" },
+		/* VMX only: a guest that lets no event through; window 0 is the CPU's own least one. */
+		{ KVM_CAP_X86_NOTIFY_VMEXIT, 0,
+		  KVM_X86_NOTIFY_VMEXIT_ENABLED | KVM_X86_NOTIFY_VMEXIT_USER,
+		  "KVM_CAP_X86_NOTIFY_VMEXIT was refused" },
+	};
+
+	for (size_t i = 0; i < sizeof(exits) / sizeof(exits[0]); i++) {
+		int has = kvm_ioctl_value(kvm_fd, KVM_CHECK_EXTENSION, exits[i].cap);
+
+		if (has <= 0 || (has & exits[i].offered) != exits[i].offered)
+			continue;
+		if (enable(vm_fd, exits[i].cap, exits[i].arg) < 0) {
+			*why = exits[i].refused;
+			return ERR_HOST;
+		}
+	}
+	return OK;
+}
+
 static int add_slot(int vm_fd, uint32_t slot, uint64_t guest_at, uint64_t bytes, const uint8_t *host)
 {
 	struct kvm_userspace_memory_region region = {
@@ -80,13 +113,7 @@ enum err vm_create(struct vm *vm, int kvm_fd, const struct gmem *mem, unsigned p
 	*why = "KVM_CAP_SPLIT_IRQCHIP was refused";
 	if (enable(vm->vm_fd, KVM_CAP_SPLIT_IRQCHIP, pins) < 0)
 		return ERR_HOST;
-	/* An instruction KVM cannot emulate ends the run instead of a fault in the guest. */
-	if (kvm_ioctl_value(kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0 &&
-	    enable(vm->vm_fd, KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1) < 0) {
-		*why = "KVM_CAP_EXIT_ON_EMULATION_FAILURE was refused";
-		return ERR_HOST;
-	}
-	if (msr_setup(vm, why) != OK)
+	if (exits_setup(vm->vm_fd, kvm_fd, why) != OK || msr_setup(vm, why) != OK)
 		return ERR_HOST;
 	*why = "KVM_SET_USER_MEMORY_REGION failed";
 	if (add_memory(vm->vm_fd, mem) != OK)

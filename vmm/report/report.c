@@ -22,10 +22,18 @@ void report_start(struct report_writer *w, struct report *page, int notice_fd)
 	page->t_start = report_now_ns();
 }
 
+/* A full pipe or a reader that left loses a notice, nothing else. */
+static void notice(const struct report_writer *w, enum report_phase phase)
+{
+	const char byte = (char)phase;
+
+	if (w->notice_fd >= 0 && write(w->notice_fd, &byte, 1) < 0)
+		return;
+}
+
 void report_phase(struct report_writer *w, enum report_phase phase)
 {
 	uint64_t now = report_now_ns();
-	const char byte = (char)phase;
 
 	switch (phase) {
 	case REPORT_BOOT: w->page->t_boot = now; break;
@@ -36,9 +44,7 @@ void report_phase(struct report_writer *w, enum report_phase phase)
 	case REPORT_SETUP: break;
 	}
 	w->page->phase = phase;
-	/* A full pipe or a reader that left loses a notice, nothing else. */
-	if (w->notice_fd >= 0 && write(w->notice_fd, &byte, 1) < 0)
-		return;
+	notice(w, phase);
 }
 
 void report_verdict(struct report_writer *w, enum report_end end, int host_errno, const char *detail)
@@ -66,6 +72,8 @@ void report_event(struct report_writer *w, unsigned severity, enum report_event_
 		}
 		if (e->kind == REPORT_EV_NONE) {
 			*e = (struct report_event){ severity, kind, 1, value };
+			if (severity > 0)	/* what a stock kernel probes can wait for the next */
+				notice(w, (enum report_phase)w->page->phase);
 			return;
 		}
 	}

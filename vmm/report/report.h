@@ -18,8 +18,9 @@
  * REPORT_RING_BYTES is the place) are left for the supervisor to deliver after
  * it has drained the pipe.
  *
- * Notices: the VMM writes one byte to its notice pipe when `phase` changes, so
- * that the supervisor can show progress; losing one is harmless.
+ * Notices: the VMM writes one byte to its notice pipe when `phase` changes and
+ * when an event above S0 is new, so that the supervisor can tell at once; losing one is
+ * harmless.
  */
 #ifndef DOLANIA_REPORT_REPORT_H
 #define DOLANIA_REPORT_REPORT_H
@@ -37,7 +38,8 @@ enum {
 	REPORT_SHARED_BYTES = REPORT_PAGE_BYTES + REPORT_RINGS * REPORT_RING_BYTES,
 	REPORT_LOG_BYTES = 4096,	/* tail of the guest's kernel log */
 	REPORT_DETAIL_BYTES = 256,
-	REPORT_EVENTS = 16,
+	REPORT_EVENTS = 24,		/* a place for every kind, before and after ready */
+	REPORT_DEVICES = 4,		/* bus slots: vsock, then the disks */
 };
 
 enum report_phase {
@@ -93,7 +95,23 @@ enum report_event_kind {
 	REPORT_EV_VSOCK,	/* CID spoof, credit violation, ... */
 	REPORT_EV_VSOCK_REFUSED,	/* connection to a port not offered, or from an unprivileged port */
 	REPORT_EV_SHUTDOWN,
+	REPORT_EV_MSR_SWEEP,	/* denied MSR after denied MSR, after ready */
+	REPORT_EV_EXIT_STORM,	/* exits that move nothing, thousands a second, after ready */
+	REPORT_EV_STUCK,	/* KVM cannot go on from what the guest did: exit reason or suberror */
+	REPORT_EV_BUS_LOCK,	/* VMX: an atomic access over two cache lines locked the bus */
+	REPORT_EV_NOTIFY,	/* VMX: the guest blocked all events for a whole notify window */
+	/* what the supervisor adds */
+	REPORT_EV_GUEST_OOM,
+	REPORT_EV_KERNEL_OOPS,	/* in the guest's kernel log */
+	REPORT_EV_VMM_FAULT,	/* value: the signal */
 	REPORT_EV_KINDS,
+};
+
+/* What reached a device of the guest, whatever came of it. */
+struct report_device {
+	uint64_t accesses;	/* to its window */
+	uint64_t kicks;		/* QueueNotify */
+	uint64_t chains;	/* descriptor chains taken, whole and checked */
 };
 
 struct report_violation {	/* evidence of a protocol violation */
@@ -102,6 +120,7 @@ struct report_violation {	/* evidence of a protocol violation */
 	uint32_t index;		/* ring index or descriptor index */
 	uint32_t rule;		/* enum violation_rule of virtio/queue.h */
 	uint64_t value;		/* the offending value */
+	char name[16];		/* of the rule, NUL-terminated */
 };
 
 struct report_ring { uint64_t head, tail; };	/* free-running byte counts */
@@ -124,6 +143,7 @@ struct report {
 	uint64_t wiped_bytes;	/* of it, and of the VMM's buffers, overwritten by the VMM */
 	uint64_t wipe_ns;
 	struct report_ring ring[REPORT_RINGS];
+	struct report_device device[REPORT_DEVICES];
 	struct report_violation violation;
 	struct wire_frame ready_frame, exit_frame;	/* as the guest sent them */
 	struct report_event event[REPORT_EVENTS];

@@ -59,6 +59,15 @@ enum err bus_mmio(struct bus *b, uint64_t addr, uint8_t *data, uint32_t len,
 			   is_write);
 }
 
+uint64_t bus_chains(const struct bus *b)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < b->slots; i++)
+		sum += mmio_chains(&b->dev[i]);
+	return sum;
+}
+
 enum err bus_pump(struct bus *b)
 {
 	return vsock_pump(&b->vsock);

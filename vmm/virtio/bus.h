@@ -68,6 +68,9 @@ MUST_USE enum err bus_init(struct bus *b, const struct bus_config *c);
 MUST_USE enum err bus_mmio(struct bus *b, uint64_t addr, uint8_t *data, uint32_t len,
 			   bool is_write, bool *claimed);
 
+/* Descriptor chains taken by all devices since the start: the guest's I/O made progress. */
+uint64_t bus_chains(const struct bus *b);
+
 /* Host fds may have become readable or writable: move what can be moved. */
 MUST_USE enum err bus_pump(struct bus *b);
 

@@ -84,6 +84,15 @@ bool mmio_live(const struct mmio_dev *d)
 	return (d->status & (STATUS_DRIVER_OK | STATUS_FAILED)) == STATUS_DRIVER_OK;
 }
 
+uint64_t mmio_chains(const struct mmio_dev *d)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < d->queues; i++)
+		sum += d->queue[i].chains;
+	return sum;
+}
+
 void mmio_interrupt(struct mmio_dev *d)
 {
 	/*
@@ -211,6 +220,7 @@ static enum err write_queue(struct mmio_dev *d, uint32_t reg, uint32_t g_value)
 
 static enum err write_notify(struct mmio_dev *d, uint32_t g_queue)
 {
+	d->kicks++;
 	if (g_queue >= d->queues)
 		return violate(d, REG_QUEUE_NOTIFY, VIOLATION_NOTIFY, g_queue);
 	if (!mmio_live(d) || !d->queue[g_queue].ready)
@@ -294,6 +304,7 @@ enum err mmio_access(struct mmio_dev *d, uint32_t off, uint8_t *data, uint32_t l
 {
 	uint32_t v;
 
+	d->accesses++;
 	if (off >= REG_CONFIG) {
 		if (is_write)
 			return OK;	/* nothing in there is writable */

@@ -66,6 +66,7 @@ struct mmio_dev {
 	uint32_t config_bytes;
 	struct violation *violation;
 	uint64_t *unmapped;
+	uint64_t accesses, kicks;	/* counted, whatever came of them */
 	void (*raise)(void *ctx, unsigned pin);
 	void *raise_ctx;
 };
@@ -79,6 +80,9 @@ MUST_USE enum err mmio_access(struct mmio_dev *d, uint32_t off, uint8_t *data, u
 
 /* DRIVER_OK is set and FAILED is not. */
 bool mmio_live(const struct mmio_dev *d);
+
+/* Descriptor chains taken from all its queues since the start. */
+uint64_t mmio_chains(const struct mmio_dev *d);
 
 /* Used buffers were published: raise the pin, unless the driver has yet to acknowledge the last. */
 void mmio_interrupt(struct mmio_dev *d);

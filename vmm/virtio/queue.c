@@ -81,7 +81,10 @@ void queue_init(struct queue *q, const struct gmem *mem, struct violation *viola
 
 void queue_reset(struct queue *q)
 {
+	const uint64_t chains = q->chains;
+
 	queue_init(q, q->mem, q->violation, q->slot, q->number, q->size_max);
+	q->chains = chains;
 }
 
 enum err queue_violate(struct queue *q, uint32_t index, enum violation_rule rule, uint64_t value)
@@ -224,6 +227,7 @@ enum err queue_pop(struct queue *q, struct chain *c, bool *got)
 	if (e != OK)
 		return e;
 	q->avail_next++;
+	q->chains++;
 	*got = true;
 	return OK;
 }
@@ -231,6 +235,7 @@ enum err queue_pop(struct queue *q, struct chain *c, bool *got)
 void queue_unpop(struct queue *q)
 {
 	q->avail_next--;
+	q->chains--;
 }
 
 /* ---- giving back ---- */

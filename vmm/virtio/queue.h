@@ -70,6 +70,7 @@ struct queue {
 	struct violation *violation;	/* where evidence goes; the bus owns it */
 	uint32_t slot, number;
 	uint16_t size_max;	/* power of two, at most QUEUE_SIZE_MAX */
+	uint64_t chains;	/* taken by queue_pop since queue_init, also before resets */
 
 	/* Written by the driver while not ready, checked by queue_activate. */
 	uint32_t g_size;
@@ -96,7 +97,7 @@ struct chain {
 void queue_init(struct queue *q, const struct gmem *mem, struct violation *violation,
 		uint32_t slot, uint32_t number, uint16_t size_max);
 
-/* Back to the state after queue_init. */
+/* Back to the state after queue_init, but for the count of chains. */
 void queue_reset(struct queue *q);
 
 /* Check g_* and go live.  ERR_GUEST. */
