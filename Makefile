@@ -52,9 +52,9 @@ bench: setup
 	else echo 'bench: tests/bench/run is not there yet' >&2; exit 1; fi
 
 #: make surface     the surface ledger: system calls, ioctls, lines, devices
+#:                  (UPDATE=1 writes docs/surface.md, FULL=1 traces all end-to-end tests)
 surface: setup
-	@if [ -x tests/bench/surface ]; then tests/bench/surface; \
-	else echo 'surface: tests/bench/surface is not there yet' >&2; exit 1; fi
+	@tests/surface/run $(if $(FULL),--full) $(if $(UPDATE),--update)
 
 # Everything a run needs.  Each step keeps what it made and is quick when
 # nothing changed.
