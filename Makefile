@@ -77,6 +77,8 @@ install:
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania
 	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 build/libexec/dolania/dolania-vmm $(DESTDIR)$(PREFIX)/libexec/dolania/
+	install -d $(DESTDIR)$(PREFIX)/share/dolania/apparmor
+	sed 's|@PREFIX@|$(PREFIX)|g' tools/apparmor/dolania.in > $(DESTDIR)$(PREFIX)/share/dolania/apparmor/dolania
 	cd build/share/dolania && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/dolania/{} \;
 
 #: make clean       remove what was built, but keep what took long (kernel, images,

@@ -295,6 +295,9 @@ void loop_guest(struct run *r)
 		} else if (e == EINTR) {
 			r->page->exits[REPORT_EXIT_INTR]++;
 			take_signals(r);
+		} else if (e == EIO && r->page->phase >= REPORT_READY) {
+			/* KVM gave the machine up for what the guest did: an SMI to itself, for one. */
+			end_hostile(r, REPORT_EV_STUCK, (uint64_t)e, "the guest made KVM give up its machine (KVM_RUN: EIO)");
 		} else {
 			run_end(r, e == ENOMEM ? REPORT_END_HOST_OOM : REPORT_END_HOST_UNSUPPORTED, e,
 				"KVM_RUN failed");

@@ -78,10 +78,16 @@ static void discard(struct run *r, bool has_vcpu)
 	/* On failure the supervisor finds bytes unwiped and does it itself. */
 	if (wipe_ram(&r->mem, r->c->ram_fd, &held, &wiped) != OK)
 		wiped = 0;
+	else if (has_vcpu)
+		vcpu_flush(&r->vm, &r->signals);
 	r->page->touched_bytes = held;
 	r->page->wiped_bytes = wiped;
 	r->page->wipe_ns = report_now_ns() - start;
 	report_phase(&r->report, REPORT_DISCARDED);
+	/* The log and the rings are the supervisor's to read and wipe, while there is one. */
+	if (r->report.alone)
+		memset(r->page, 0, REPORT_SHARED_BYTES);
+	__asm__ volatile("" : : "r"(r->page) : "memory");
 }
 
 int run(const struct run_config *c)

@@ -1,12 +1,13 @@
 """What the VMM process holds while a guest runs, and that no layer can be missing."""
 import contextlib
 import ctypes
+import errno
 import os
 import signal
 import subprocess
 import time
 
-from lib import DOLANIA, SLOWNESS, Skip, read_result, run, scratch
+from lib import DOLANIA, SLOWNESS, TOP, Skip, hostile, read_result, run, scratch
 
 
 @contextlib.contextmanager
@@ -82,8 +83,6 @@ def test_vmm_limits():
     assert limits["Max open files"] == "0"
 
 
-
-
 class Registers(ctypes.Structure):
     """struct user_regs_struct of x86-64, as far as it is of interest."""
     _fields_ = [("before", ctypes.c_ulonglong * 10), ("rax", ctypes.c_ulonglong),
@@ -127,6 +126,7 @@ def test_a_forbidden_system_call_kills_the_vmm():
     assert b"SYS" in fault_after(getpid)
 
 
+@hostile
 def test_a_killed_vmm_is_discarded_by_the_supervisor():
     with scratch() as d:
         result = os.path.join(d, "r.json")
@@ -170,3 +170,46 @@ def test_no_user_namespaces_is_refused():
     assert r.code == 125 and r.out == b""
     assert r.reason == "host_unsupported"
     assert "namespaces" in r.errtext
+
+
+def without(call, error, *arguments):
+    """A run on a kernel that lacks this system call."""
+    launcher = os.path.join(TOP, "tests/e2e/faults/without.py")
+    return run(*arguments, "-c", "echo never", before=("/usr/bin/python3", launcher, call, str(error)))
+
+
+def refused(r, *words):
+    assert (r.code, r.reason, r.out, r.errlines) == (125, "host_unsupported", b"", 1), r
+    for word in words:
+        assert word in r.errtext, (word, r)
+
+
+def test_no_landlock_is_refused():
+    for error in (errno.ENOSYS, errno.EOPNOTSUPP):      # not built in; built in and not enabled
+        refused(without("444", error), "Landlock", "lsm=landlock")
+
+
+def test_no_seccomp_is_refused():
+    refused(without("157:22", errno.EINVAL), "seccomp", "CONFIG_SECCOMP_FILTER")
+
+
+def test_no_empty_root_is_refused():
+    """What a host does that allows user namespaces and no privilege in them (AppArmor)."""
+    refused(without("165", errno.EACCES), "empty root", "AppArmor", "doctor")
+    refused(without("155", errno.EPERM), "empty root")
+
+
+def test_no_limits_are_refused():
+    refused(without("302", errno.EPERM), "resource limits")
+    refused(without("157:4", errno.EPERM), "non-dumpable")
+    refused(without("157:38", errno.EINVAL), "NO_NEW_PRIVS")
+
+
+def test_doctor_sees_what_the_jail_lacks():
+    from lib import dolania
+    launcher = os.path.join(TOP, "tests/e2e/faults/without.py")
+    for call, error, words in (("444", errno.ENOSYS, "Landlock"), ("155", errno.EPERM, "user namespaces")):
+        r = dolania("doctor", before=("/usr/bin/python3", launcher, call, str(error)))
+        assert r.code == 1, r
+        assert any(line.startswith("MISSING") and words in line for line in r.text.splitlines()), r.text
+    assert dolania("doctor").code == 0

@@ -7,7 +7,6 @@
 #include <linux/kvm.h>
 #include <linux/landlock.h>
 #include <linux/seccomp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -19,6 +18,7 @@
 #include <unistd.h>
 
 #include "tools/dolania/command.h"
+#include "tools/libdolania/confine.h"
 #include "tools/setup/kvm-probe.h"
 
 enum verdict { FINE, WORSE, BROKEN };	/* WORSE: a run works, something else does not */
@@ -84,7 +84,7 @@ static void check_kvm(struct checkup *c)
 	}
 	line(c, FINE, "/dev/kvm", "opens", "");
 	check_kvm_features(c, kvm);
-	if (kvm_probe(kvm, why, sizeof(why)))
+	if (kvm_probe(kvm, why, sizeof(why)) == KVM_ANSWER_YES)
 		line(c, FINE, "KVM can boot Linux", why, "");
 	else
 		line(c, BROKEN, "KVM can boot Linux", why, "this KVM is a software one or a nested one that emulates "
@@ -100,21 +100,39 @@ static void check_linux(struct checkup *c)
 
 	if (uname(&u) != 0 || sscanf(u.release, "%u.%u", &major, &minor) != 2)
 		return;
-	line(c, major > 5 || (major == 5 && minor >= 13) ? FINE : BROKEN, "Linux", u.release,
-	     "dolania needs Linux 5.13 or newer");
+	line(c, major > 5 || (major == 5 && minor >= 19) ? FINE : BROKEN, "Linux", u.release,
+	     "dolania needs Linux 5.19 or newer (Landlock ABI 2)");
 }
 
-/* In a child, because it cannot be taken back. */
-static bool can_make_user_namespace(void)
+/* As for a run: into new namespaces, the id maps, an empty root.  `why` has room for 160 bytes. */
+static bool can_confine(char *why)
 {
-	int status = 1;
-	pid_t pid = fork();
+	const char *what = "the namespaces cannot be made";
+	int go[2], pidfd = -1, status = 0, error = 0;
+	pid_t pid;
 
-	if (pid == 0)
-		_exit(unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWNET) == 0 ? 0 : 1);
+	if (pipe2(go, O_CLOEXEC) < 0)
+		return false;
+	pid = confine_clone(&pidfd);
+	if (pid == 0) {
+		close(go[1]);
+		_exit(confine_enter(go[0], &what) == 0 ? 0 : errno & 127);
+	}
+	if (pid < 0 || confine_map(pid, go[1], &what) < 0)
+		error = errno;
+	close(go[0]);
+	close(go[1]);
 	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
-	return pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+	if (pidfd >= 0)
+		close(pidfd);
+	if (error == 0 && WIFEXITED(status) && WEXITSTATUS(status) != 0) {
+		what = "an empty root cannot be made in one";
+		error = WEXITSTATUS(status);
+	}
+	snprintf(why, 160, "%s%s%s", error != 0 ? what : "", error != 0 ? ": " : "",
+		 error != 0 ? strerror(error) : "");
+	return error == 0 && pid > 0;
 }
 
 static void check_jail(struct checkup *c)
@@ -122,16 +140,17 @@ static void check_jail(struct checkup *c)
 	unsigned action = SECCOMP_RET_KILL_PROCESS;
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
 	bool seccomp = syscall(SYS_seccomp, SECCOMP_GET_ACTION_AVAIL, 0, &action) == 0;
-	char found[64];
+	char found[64], why[160] = "";
 
-	line(c, can_make_user_namespace() ? FINE : WORSE, "user namespaces without privilege", "",
-	     "the VMM's jail will need them: sudo sysctl kernel.unprivileged_userns_clone=1 "
-	     "(Ubuntu: kernel.apparmor_restrict_unprivileged_userns=0)");
+	line(c, can_confine(why) ? FINE : BROKEN, "user namespaces without privilege", why,
+	     "Debian and others: sudo sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000; "
+	     "Ubuntu: install the AppArmor profile share/dolania/apparmor/dolania (how: its first lines); "
+	     "in a container: allow clone(2) with namespaces and mount(2) in them");
 	snprintf(found, sizeof(found), "ABI %ld", abi > 0 ? abi : 0);
-	line(c, abi >= 2 ? FINE : WORSE, "Landlock", found, "the VMM's jail will need ABI 2 (Linux 5.19), and "
+	line(c, abi >= 2 ? FINE : BROKEN, "Landlock", found, "the VMM's jail needs ABI 2 (Linux 5.19), and "
 	     "'landlock' in the kernel's lsm= list");
-	line(c, seccomp ? FINE : WORSE, "seccomp", seccomp ? "filters" : "no filters",
-	     "the VMM's jail will need CONFIG_SECCOMP_FILTER");
+	line(c, seccomp ? FINE : BROKEN, "seccomp", seccomp ? "filters" : "no filters",
+	     "the VMM's jail needs a kernel with CONFIG_SECCOMP_FILTER");
 }
 
 static void check_memory(struct checkup *c)

@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -52,8 +53,10 @@ static unsigned fill_standard_fds(void)
 	for (int fd = 0; fd < 3; fd++)
 		if (fcntl(fd, F_GETFD) < 0) {
 			missing |= 1u << fd;
-			if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd)
+			if (open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY) != fd) {
+				say("descriptor %d cannot be opened: %s", fd, strerror(errno));
 				_exit(STATUS_USAGE);
+			}
 		}
 	return missing;
 }
@@ -144,6 +147,8 @@ static int open_result(struct command *c)
 		fd = open_output(c->result_file, O_TRUNC, c->run.signal_fd);
 		if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0) {	/* it is written whole, at leisure */
 			say("--result %s: %s", c->result_file, strerror(errno));
+			if (fd >= 0)
+				close(fd);
 			fd = -1;
 		}
 	}
@@ -238,9 +243,11 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 {
 	static struct dolania_result r;
 	struct command c;
+	const struct rlimit no_core = { 0, 0 };
 	sigset_t signals;
 	int status, result_fd, signal_fd = open_signals(&signals);	/* first: from here on an end is orderly */
 
+	(void)setrlimit(RLIMIT_CORE, &no_core);	/* guest output is in our buffers */
 	options_parse(&c, argc, argv);
 	c.run.signal_fd = signal_fd;
 	if (c.help && c.error[0] == '\0') {

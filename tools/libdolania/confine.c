@@ -13,12 +13,12 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-pid_t confine_clone(void)
+pid_t confine_clone(int *pidfd)
 {
 	const unsigned long spaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
 				     CLONE_NEWUTS | CLONE_NEWCGROUP;
 
-	return (pid_t)syscall(SYS_clone, spaces | SIGCHLD, NULL, NULL, NULL, 0ul);
+	return (pid_t)syscall(SYS_clone, spaces | CLONE_PIDFD | SIGCHLD, NULL, pidfd, NULL, 0ul);
 }
 
 static int put(pid_t pid, const char *file, const char *text)
@@ -83,6 +83,7 @@ int confine_enter(int go_fd, const char **why)
 	if (setresgid(CONFINE_ID, CONFINE_ID, CONFINE_ID) < 0 ||
 	    setresuid(CONFINE_ID, CONFINE_ID, CONFINE_ID) < 0)
 		return -1;
-	*why = "the VMM's empty root cannot be made";
+	*why = "the VMM's empty root cannot be made; where AppArmor keeps user namespaces from programs, install "
+	       "the profile share/dolania/apparmor/dolania";
 	return empty_root();
 }

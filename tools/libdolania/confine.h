@@ -22,8 +22,8 @@
 
 enum { CONFINE_ID = 65534 };
 
-/* Fork into new namespaces.  -1 and errno. */
-pid_t confine_clone(void);
+/* Fork into new namespaces; *pidfd is the child's, closed on exec.  -1 and errno. */
+pid_t confine_clone(int *pidfd);
 
 /* Parent: write the maps of `pid` and let it go on, by a byte to `go_fd`.  0, or -1 with *why. */
 int confine_map(pid_t pid, int go_fd, const char **why);

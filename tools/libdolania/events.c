@@ -64,18 +64,23 @@ static void put_line(struct session *s, const char *line, size_t n)
 static void tell(struct session *s, const struct report_event *e)
 {
 	uint64_t now = now_ns();
-	json_t *o = event_json(e);
+	json_t *o;
 	char *text;
 	size_t n;
 
+	json_incomplete = false;
+	o = event_json(e);
 	if (o == NULL)
 		return;
 	json_set_text(o, "run_id", s->r->run_id);
 	json_set_number(o, "ns", now > s->r->started_ns ? now - s->r->started_ns : 0);
 	text = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER);
 	json_decref(o);
-	if (text == NULL)
+	if (text == NULL || json_incomplete) {
+		s->events_error = ENOMEM;
+		free(text);
 		return;
+	}
 	n = strlen(text);
 	text[n] = '\n';		/* its NUL is not needed any more */
 	errno = 0;

@@ -8,6 +8,20 @@
 
 #include "tools/libdolania/result.h"
 
+bool json_incomplete;
+
+void json_put(json_t *o, const char *key, json_t *value)
+{
+	if (json_object_set_new(o, key, value) < 0)
+		json_incomplete = true;
+}
+
+void json_add(json_t *list, json_t *value)
+{
+	if (json_array_append_new(list, value) < 0)
+		json_incomplete = true;
+}
+
 /* Values that JSON's readers cannot hold (2^63 and up) stop at its largest. */
 json_t *json_number(uint64_t n)
 {
@@ -16,7 +30,7 @@ json_t *json_number(uint64_t n)
 
 void json_set_number(json_t *o, const char *key, uint64_t n)
 {
-	json_object_set_new(o, key, json_number(n));
+	json_put(o, key, json_number(n));
 }
 
 /* Paths and arguments may be no UTF-8: those bytes are shown as \xNN. */
@@ -27,21 +41,23 @@ void json_set_text(json_t *o, const char *key, const char *text)
 	json_t *whole = json_string(text);
 
 	if (whole != NULL) {
-		json_object_set_new(o, key, whole);
+		json_put(o, key, whole);
 		return;
 	}
 	clean = malloc(room);
-	if (clean == NULL)
+	if (clean == NULL) {
+		json_incomplete = true;
 		return;
+	}
 	text_escape(clean, room, text, n, true);
-	json_object_set_new(o, key, json_string(clean));
+	json_put(o, key, json_string(clean));
 	free(clean);
 }
 
 void json_set_text_or_null(json_t *o, const char *key, const char *text)
 {
 	if (text == NULL || text[0] == '\0')
-		json_object_set_new(o, key, json_null());
+		json_put(o, key, json_null());
 	else
 		json_set_text(o, key, text);
 }
@@ -55,5 +71,5 @@ void json_set_time(json_t *o, const char *key, uint64_t ns)
 	if (gmtime_r(&seconds, &tm) == NULL || strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm) == 0)
 		return;
 	snprintf(text, sizeof(text), "%s.%03uZ", date, (unsigned)(ns % NS_PER_S / NS_PER_MS));
-	json_object_set_new(o, key, json_string(text));
+	json_put(o, key, json_string(text));
 }

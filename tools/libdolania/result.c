@@ -24,14 +24,14 @@ static json_t *result_end(const struct dolania_result *r, int status)
 		json_set_number(end, "code", (uint64_t)r->code);
 		break;
 	default:
-		json_object_set_new(end, "code", json_null());
+		json_put(end, "code", json_null());
 	}
 	json_set_number(end, "status", (uint64_t)status);
 	json_set_text_or_null(end, "message", r->message);
 	json_set_text_or_null(end, "detail", r->detail);
 	for (unsigned i = 0; i < DOLANIA_NOTES && r->note[i][0] != '\0'; i++)
-		json_array_append_new(notes, json_string(r->note[i]));
-	json_object_set_new(end, "notes", notes);
+		json_add(notes, json_string(r->note[i]));
+	json_put(end, "notes", notes);
 	return end;
 }
 
@@ -68,7 +68,7 @@ static json_t *result_events(const struct report *p)
 		json_t *o = event_json(&p->event[i]);
 
 		if (o != NULL)
-			json_array_append_new(events, o);
+			json_add(events, o);
 	}
 	return events;
 }
@@ -104,8 +104,8 @@ static json_t *result_measured(const struct dolania_result *r)
 		json_set_text(o, "name", m->name != NULL ? m->name : "");
 		json_set_number(o, "bytes", m->bytes);
 		json_set_text_or_null(o, "sha256", m->sha256);
-		json_object_set_new(o, "cached", json_boolean(m->cached));
-		json_array_append_new(list, o);
+		json_put(o, "cached", json_boolean(m->cached));
+		json_add(list, o);
 	}
 	return list;
 }
@@ -128,18 +128,19 @@ char *dolania_result_json(const struct dolania_options *o, const struct dolania_
 	json_t *top = json_object();
 	char *text, *line;
 
+	json_incomplete = false;
 	json_set_text(top, "schema", "dolania.result.v1");
 	json_set_text(top, "version", DOLANIA_VERSION);
 	json_set_text(top, "run_id", r->run_id);
-	json_object_set_new(top, "end", result_end(r, status));
+	json_put(top, "end", result_end(r, status));
 	json_set_text_or_null(top, "runtime", r->runtime);
-	json_object_set_new(top, "host", r->ran ? result_host(o, r) : json_null());
-	json_object_set_new(top, "guest", result_guest(r));
-	json_object_set_new(top, "events", result_events(&r->report));
-	json_object_set_new(top, "violation", result_violation(r));
-	json_object_set_new(top, "measured", result_measured(r));
-	json_object_set_new(top, "limits", result_limits(o));
-	text = json_dumps(top, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	json_put(top, "host", r->ran ? result_host(o, r) : json_null());
+	json_put(top, "guest", result_guest(r));
+	json_put(top, "events", result_events(&r->report));
+	json_put(top, "violation", result_violation(r));
+	json_put(top, "measured", result_measured(r));
+	json_put(top, "limits", result_limits(o));
+	text = json_incomplete ? NULL : json_dumps(top, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	json_decref(top);
 	if (text == NULL)
 		return NULL;

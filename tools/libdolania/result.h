@@ -7,6 +7,14 @@
 
 #include "tools/libdolania/internal.h"
 
+/*
+ * As json_object_set_new and json_array_append_new; what fails for lack of
+ * memory is noted.  Half a result is worse than none.
+ */
+void json_put(json_t *o, const char *key, json_t *value);
+void json_add(json_t *list, json_t *value);
+extern bool json_incomplete;
+
 json_t *json_number(uint64_t n);	/* stops at 2^63 - 1, the most that readers hold */
 void json_set_number(json_t *o, const char *key, uint64_t n);
 void json_set_text(json_t *o, const char *key, const char *text);	/* any bytes */

@@ -21,7 +21,7 @@ static json_t *result_tail(const struct dolania_stream *t)
 		n--;
 	}
 	text = memchr(at, 0, n) == NULL ? json_stringn((const char *)at, n) : NULL;
-	json_object_set_new(tail, "encoding", json_string(text != NULL ? "utf-8" : "base64"));
+	json_put(tail, "encoding", json_string(text != NULL ? "utf-8" : "base64"));
 	if (text == NULL) {
 		size_t room = sodium_base64_encoded_len(t->tail_bytes, sodium_base64_VARIANT_ORIGINAL);
 
@@ -32,7 +32,7 @@ static json_t *result_tail(const struct dolania_stream *t)
 			free(base64);
 		}
 	}
-	json_object_set_new(tail, "data", text);
+	json_put(tail, "data", text);
 	return tail;
 }
 
@@ -42,9 +42,9 @@ static json_t *result_stream(const struct dolania_stream *t)
 
 	json_set_number(o, "bytes", t->bytes);
 	json_set_number(o, "delivered_bytes", t->delivered_bytes);
-	json_object_set_new(o, "truncated", json_boolean(t->truncated));
-	json_object_set_new(o, "closed", json_boolean(t->closed));
-	json_object_set_new(o, "tail", t->truncated ? result_tail(t) : json_null());
+	json_put(o, "truncated", json_boolean(t->truncated));
+	json_put(o, "closed", json_boolean(t->closed));
+	json_put(o, "tail", t->truncated ? result_tail(t) : json_null());
 	return o;
 }
 
@@ -53,9 +53,9 @@ static json_t *result_streams(const struct dolania_result *r)
 	json_t *streams = json_object(), *in = json_object();
 
 	json_set_number(in, "bytes", r->stdin_bytes);
-	json_object_set_new(streams, "stdin", in);
-	json_object_set_new(streams, "stdout", result_stream(&r->out));
-	json_object_set_new(streams, "stderr", result_stream(&r->err));
+	json_put(streams, "stdin", in);
+	json_put(streams, "stdout", result_stream(&r->out));
+	json_put(streams, "stderr", result_stream(&r->err));
 	return streams;
 }
 
@@ -70,7 +70,7 @@ static json_t *result_phases(const struct dolania_result *r)
 	json_t *o = json_object();
 
 	for (size_t i = 0; i < sizeof(phases) / sizeof(phases[0]); i++)
-		json_object_set_new(o, phases[i].key, phases[i].at < r->started_ns ? json_null()
+		json_put(o, phases[i].key, phases[i].at < r->started_ns ? json_null()
 								   : json_number(phases[i].at - r->started_ns));
 	return o;
 }
@@ -105,7 +105,7 @@ static json_t *result_disks(const struct dolania_options *o, const struct report
 		json_set_text(d, "role", roles[i]);
 		json_set_number(d, "read_bytes", p->disk_read_bytes[i]);
 		json_set_number(d, "write_bytes", p->disk_write_bytes[i]);
-		json_array_append_new(disks, d);
+		json_add(disks, d);
 	}
 	return disks;
 }
@@ -121,7 +121,7 @@ static json_t *result_devices(const struct dolania_options *o, const struct repo
 		json_set_number(d, "accesses", p->device[i].accesses);
 		json_set_number(d, "kicks", p->device[i].kicks);
 		json_set_number(d, "chains", p->device[i].chains);
-		json_object_set_new(devices, names[i], d);
+		json_put(devices, names[i], d);
 	}
 	return devices;
 }
@@ -136,7 +136,7 @@ static json_t *result_vsock(const struct report *p)
 
 		json_set_number(port, "to_guest_bytes", p->bytes_in[i]);
 		json_set_number(port, "from_guest_bytes", p->bytes_out[i]);
-		json_object_set_new(o, ports[i], port);
+		json_put(o, ports[i], port);
 	}
 	return o;
 }
@@ -157,10 +157,10 @@ static json_t *result_discard(const struct dolania_result *r)
 	json_set_text(o, "by", d->supervisor_bytes > 0 ? "supervisor" : "vmm");
 	json_set_number(o, "sampled_pages", d->samples);
 	json_set_number(o, "ns", d->ns);
-	json_object_set_new(o, "complete", json_boolean(d->complete));
+	json_put(o, "complete", json_boolean(d->complete));
 	for (size_t i = 0; i < sizeof(excluded) / sizeof(excluded[0]); i++)
-		json_array_append_new(list, json_string(excluded[i]));
-	json_object_set_new(o, "excluded", list);
+		json_add(list, json_string(excluded[i]));
+	json_put(o, "excluded", list);
 	return o;
 }
 
@@ -174,9 +174,9 @@ static json_t *result_vmm(const struct dolania_result *r)
 	int status = r->vmm_wait_status;
 	json_t *o = json_object();
 
-	json_object_set_new(o, "status", WIFEXITED(status) ? json_number((uint64_t)WEXITSTATUS(status)) : json_null());
-	json_object_set_new(o, "signal", WIFSIGNALED(status) ? json_number((uint64_t)WTERMSIG(status)) : json_null());
-	json_object_set_new(o, "killed", json_boolean(r->vmm_killed));
+	json_put(o, "status", WIFEXITED(status) ? json_number((uint64_t)WEXITSTATUS(status)) : json_null());
+	json_put(o, "signal", WIFSIGNALED(status) ? json_number((uint64_t)WTERMSIG(status)) : json_null());
+	json_put(o, "killed", json_boolean(r->vmm_killed));
 	json_set_number(o, "user_ns", timeval_ns(r->vmm_usage.ru_utime));
 	json_set_number(o, "system_ns", timeval_ns(r->vmm_usage.ru_stime));
 	json_set_number(o, "max_rss_bytes", (uint64_t)r->vmm_usage.ru_maxrss * 1024);
@@ -203,18 +203,18 @@ json_t *result_host(const struct dolania_options *opt, const struct dolania_resu
 	json_set_time(o, "started_at", r->started_realtime_ns);
 	json_set_number(o, "wall_ns", r->ended_ns - r->started_ns);
 	json_set_number(o, "vcpu_ns", p->vcpu_ns);
-	json_object_set_new(o, "phases_ns", result_phases(r));
-	json_object_set_new(o, "late_ns", result_late(opt, r));
-	json_object_set_new(o, "exits", result_exits(p));
-	json_object_set_new(o, "streams", result_streams(r));
-	json_object_set_new(o, "vsock", result_vsock(p));
-	json_object_set_new(o, "devices", result_devices(opt, p));
-	json_object_set_new(o, "disks", result_disks(opt, p));
+	json_put(o, "phases_ns", result_phases(r));
+	json_put(o, "late_ns", result_late(opt, r));
+	json_put(o, "exits", result_exits(p));
+	json_put(o, "streams", result_streams(r));
+	json_put(o, "vsock", result_vsock(p));
+	json_put(o, "devices", result_devices(opt, p));
+	json_put(o, "disks", result_disks(opt, p));
 	json_set_number(o, "ram_bytes", r->ram_bytes);
 	json_set_number(o, "touched_bytes", r->discard.touched_bytes);
-	json_object_set_new(o, "vmm", result_vmm(r));
-	json_object_set_new(o, "discard", result_discard(r));
+	json_put(o, "vmm", result_vmm(r));
+	json_put(o, "discard", result_discard(r));
 	/* A layer that cannot be set up is an error: there is no run without one. */
-	json_object_set_new(o, "missing_layers", json_array());
+	json_put(o, "missing_layers", json_array());
 	return o;
 }

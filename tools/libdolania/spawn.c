@@ -71,6 +71,8 @@ int spawn_prepare(struct session *s)
 		s->page = NULL;
 		return session_fail(s, DOLANIA_HOST_OOM, "cannot map the report page: %s", strerror(errno));
 	}
+	/* It holds guest output: not for a core file of ours. */
+	(void)madvise(s->page, REPORT_SHARED_BYTES, MADV_DONTDUMP);
 	return 0;
 }
 
@@ -188,7 +190,7 @@ static pid_t start_confined(struct session *s, struct start *t, int program, int
 	if (pipe2(go, O_CLOEXEC) < 0)
 		return session_fail(s, DOLANIA_HOST_IO, "cannot make a pipe: %s", strerror(errno));
 	vmm_signals(&mask);
-	pid = confine_clone();
+	pid = confine_clone(&s->pidfd);
 	if (pid == 0)
 		become_vmm(t, program, go, s->fd.log[1], null, &mask);
 	close(go[0]);
@@ -205,7 +207,8 @@ static pid_t start_confined(struct session *s, struct start *t, int program, int
 
 		close(go[1]);	/* the child reads the end, and leaves */
 		kill(pid, SIGKILL);
-		waitpid(pid, NULL, 0);
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
 		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s: %s; 'dolania doctor' tells more", why,
 				    strerror(e));
 	}
@@ -237,12 +240,6 @@ int spawn_vmm(struct session *s)
 	}
 	s->r->ran = true;
 	close_their_ends(&s->fd);
-	s->pidfd = (int)syscall(SYS_pidfd_open, s->pid, 0);
-	if (s->pidfd < 0) {
-		kill(s->pid, SIGKILL);
-		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "pidfd_open: %s; Linux 5.10 or newer is needed",
-				    strerror(errno));
-	}
 	return 0;
 }
 

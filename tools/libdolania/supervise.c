@@ -115,12 +115,13 @@ static int doubt_kvm(struct loop *l, int timeout)
 		return timeout < 0 || timeout > 500 ? 500 : timeout;
 	l->asked = true;
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm >= 0 && !kvm_probe(kvm, s->kvm_unfit, sizeof(s->kvm_unfit)) && phase(l) <= REPORT_BOOT) {
+	if (kvm >= 0 && kvm_probe(kvm, s->kvm_unfit, sizeof(s->kvm_unfit)) == KVM_ANSWER_NO &&
+	    phase(l) <= REPORT_BOOT) {
 		l->cancel_at = now_ns();
 		kill(s->pid, SIGTERM);
 		timeout = 0;
 	} else {
-		s->kvm_unfit[0] = '\0';	/* it wrote why it can */
+		s->kvm_unfit[0] = '\0';	/* it wrote why it can, or why it could not say */
 	}
 	fd_close(&kvm);
 	return timeout;

@@ -16,11 +16,11 @@
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum {
@@ -83,10 +83,12 @@ struct probe {
 	size_t run_size;
 	char *why;
 	size_t why_size;
+	int lacking;	/* the host had no memory or the like: no word on KVM */
 };
 
 static int say_no(struct probe *p, const char *what)
 {
+	p->lacking = errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EAGAIN;
 	snprintf(p->why, p->why_size, "%s: %s", what, strerror(errno));
 	return 0;
 }
@@ -116,16 +118,14 @@ static int set_cpuid(struct probe *p, int kvm_fd)
 	struct {
 		struct kvm_cpuid2 head;
 		struct kvm_cpuid_entry2 entries[256];
-	} *cpuid = calloc(1, sizeof(*cpuid));
-	int ok;
+	} cpuid;
 
-	if (!cpuid)
-		return say_no(p, "memory");
-	cpuid->head.nent = 256;
-	ok = ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) == 0 &&
-	     ioctl(p->vcpu, KVM_SET_CPUID2, cpuid) == 0;
-	free(cpuid);
-	return ok ? 1 : say_no(p, "KVM refused its own CPUID");
+	memset(&cpuid, 0, sizeof(cpuid));
+	cpuid.head.nent = 256;
+	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) == 0 &&
+	    ioctl(p->vcpu, KVM_SET_CPUID2, &cpuid) == 0)
+		return 1;
+	return say_no(p, "KVM refused its own CPUID");
 }
 
 static int set_state(struct probe *p)
@@ -222,38 +222,65 @@ static void on_alarm(int sig)
 	(void)sig;
 }
 
+/* In the child process: its timer, its signal. */
 static int run_limited(struct probe *p)
 {
-	struct sigaction act = { .sa_handler = on_alarm }, old;
+	struct sigaction act = { .sa_handler = on_alarm };
 	/* Repeats, so that a signal just before KVM_RUN is not the only one. */
-	struct itimerval limit = { { 0, 100000 }, { TIME_LIMIT_S, 0 } }, off = { 0 };
-	int rc, e;
+	struct itimerval limit = { { 0, 100000 }, { TIME_LIMIT_S, 0 } };
+	sigset_t all;
 
-	sigaction(SIGALRM, &act, &old);
+	sigfillset(&all);
+	sigdelset(&all, SIGALRM);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	sigaction(SIGALRM, &act, NULL);
 	setitimer(ITIMER_REAL, &limit, NULL);
-	rc = ioctl(p->vcpu, KVM_RUN, 0);
-	e = errno;
-	setitimer(ITIMER_REAL, &off, NULL);
-	sigaction(SIGALRM, &old, NULL);
-	errno = e;
-	return judge(p, rc);
+	return judge(p, ioctl(p->vcpu, KVM_RUN, 0));
 }
 
-int kvm_probe(int kvm_fd, char *why, size_t why_size)
+static enum kvm_answer probe(int kvm_fd, char *why, size_t why_size)
 {
 	struct probe p = { .vm = -1, .vcpu = -1, .mem = MAP_FAILED, .run = MAP_FAILED,
 			   .why = why, .why_size = why_size };
-	int can = set_up(&p, kvm_fd) && run_limited(&p);
 
-	if (p.run != MAP_FAILED)
-		munmap(p.run, p.run_size);
-	if (p.vcpu >= 0)
-		close(p.vcpu);
-	if (p.vm >= 0)
-		close(p.vm);
-	if (p.mem != MAP_FAILED)
-		munmap(p.mem, MEM_SIZE);
-	return can;
+	if (set_up(&p, kvm_fd) && run_limited(&p))
+		return KVM_ANSWER_YES;
+	return p.lacking ? KVM_ANSWER_NONE : KVM_ANSWER_NO;
+}
+
+/* The child's answer: one byte, then the line. */
+static _Noreturn void answer(int kvm_fd, int to)
+{
+	char text[256];
+	enum kvm_answer found = probe(kvm_fd, text + 1, sizeof(text) - 1);
+
+	text[0] = (char)found;
+	_exit(write(to, text, 1 + strlen(text + 1)) < 0);
+}
+
+enum kvm_answer kvm_probe(int kvm_fd, char *why, size_t why_size)
+{
+	char text[256] = "";
+	ssize_t n = -1;
+	int pipe_fd[2];
+	pid_t pid;
+
+	snprintf(why, why_size, "KVM could not be asked");
+	if (pipe2(pipe_fd, O_CLOEXEC) < 0)
+		return KVM_ANSWER_NONE;
+	pid = fork();
+	if (pid == 0)
+		answer(kvm_fd, pipe_fd[1]);
+	close(pipe_fd[1]);
+	while (pid > 0 && (n = read(pipe_fd[0], text, sizeof(text) - 1)) < 0 && errno == EINTR)
+		;
+	close(pipe_fd[0]);
+	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	if (n < 1)
+		return KVM_ANSWER_NONE;
+	snprintf(why, why_size, "%s", text + 1);
+	return (enum kvm_answer)(signed char)text[0];
 }
 
 #ifndef KVM_PROBE_NO_MAIN
@@ -262,7 +289,7 @@ int main(void)
 {
 	char why[256];
 	int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	int can = 0;
+	enum kvm_answer can = KVM_ANSWER_NO;
 
 	if (fd >= 0) {
 		can = kvm_probe(fd, why, sizeof(why));
@@ -274,6 +301,6 @@ int main(void)
 			 errno == EACCES ? " (be in group kvm)" : "");
 	}
 	puts(why);
-	return can ? 0 : 1;
+	return can == KVM_ANSWER_YES ? 0 : 1;
 }
 #endif

@@ -13,9 +13,14 @@
 
 /*
  * kvm_fd: an open /dev/kvm, left open.  why: gets one line without a newline,
- * in either case.  Returns 1 if Linux can boot, 0 if not.  Takes a millisecond,
- * two seconds at most.  Uses SIGALRM and an interval timer for that time.
+ * in any case.  Takes a millisecond, two seconds at most.  It is done in a child
+ * process, so that signals and timers of the caller's are left alone.
  */
-int kvm_probe(int kvm_fd, char *why, size_t why_size);
+enum kvm_answer {
+	KVM_ANSWER_NONE = -1,	/* it could not be found out */
+	KVM_ANSWER_NO = 0,	/* no ordinary Linux can boot */
+	KVM_ANSWER_YES = 1,
+};
+enum kvm_answer kvm_probe(int kvm_fd, char *why, size_t why_size);
 
 #endif

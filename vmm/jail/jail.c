@@ -59,6 +59,6 @@ enum err jail_enter(const char **why)
 	err = err ? err : limits(why);
 	if (err != OK)
 		return err;
-	*why = "seccomp filters are not available on this host";
+	*why = "seccomp filters are not available: the host's kernel needs CONFIG_SECCOMP_FILTER";
 	return jail_seccomp();
 }

@@ -39,6 +39,8 @@ static const unsigned requests[] = {
 	(unsigned)KVM_SIGNAL_MSI,
 	(unsigned)KVM_SET_REGS,		/* overwriting the vCPU */
 	(unsigned)KVM_SET_XSAVE,
+	(unsigned)KVM_SET_SREGS,	/* an entry that runs nothing: see vcpu_flush() */
+	(unsigned)KVM_SET_MP_STATE,
 };
 
 enum {

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <string.h>
+#include <time.h>
 
 #include "vmm/kvm/ioctl.h"
 #include "vmm/kvm/vm.h"
@@ -102,4 +103,29 @@ void vcpu_clear(struct vm *vm)
 	(void)kvm_ioctl(vm->vcpu_fd, KVM_SET_XSAVE, &xsave);
 	/* The exit page holds the last MMIO or port data. */
 	memset((uint8_t *)vm->run, 0, (size_t)vm->run_bytes);
+}
+
+/*
+ * RAX, RSP and RIP, as the last exit left them, are also in the CPU's control
+ * block (VMCB, VMCS), which KVM writes at an entry only and frees uncleared.  So
+ * the vCPU is entered once more, its registers zero and nothing mapped: it dies of
+ * a triple fault before its first instruction.
+ */
+void vcpu_flush(struct vm *vm, const sigset_t *signals)
+{
+	enum { TRIES = 16 };
+	static const struct timespec now = { 0, 0 };
+	const struct vcpu_start nowhere = { .page_tables = 0 };
+	struct kvm_mp_state not_halted = { .mp_state = KVM_MP_STATE_RUNNABLE };
+	struct kvm_sregs sregs;
+
+	memset(&sregs, 0, sizeof(sregs));	/* the LAPIC is off then, too */
+	long_mode(&sregs, &nowhere);
+	sregs.gdt.limit = 0;
+	if (kvm_ioctl(vm->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||
+	    kvm_ioctl(vm->vcpu_fd, KVM_SET_MP_STATE, &not_halted) < 0)
+		return;
+	/* A signal that waits makes it return before the entry. */
+	for (int i = 0; i < TRIES && vcpu_run(vm) == EINTR; i++)
+		(void)sigtimedwait(signals, NULL, &now);
 }

@@ -54,6 +54,13 @@ void vm_msi(struct vm *vm, uint64_t address, uint32_t data);
 /* Overwrite registers and XSAVE state (after the last run). */
 void vcpu_clear(struct vm *vm);
 
+/*
+ * After vcpu_clear(): one entry that runs no instruction, to overwrite what of the
+ * registers is in the CPU's control block.  Guest page 0 must be zero: it is the
+ * page tables.  `signals`: those of vcpu_signals(); pending ones are taken.
+ */
+void vcpu_flush(struct vm *vm, const sigset_t *signals);
+
 /* cpuid.c: set the guest's CPUID. */
 MUST_USE enum err cpuid_setup(struct vm *vm, int kvm_fd, const char **why);
 

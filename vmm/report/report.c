@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "vmm/report/report.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -22,13 +23,13 @@ void report_start(struct report_writer *w, struct report *page, int notice_fd)
 	page->t_start = report_now_ns();
 }
 
-/* A full pipe or a reader that left loses a notice, nothing else. */
-static void notice(const struct report_writer *w, enum report_phase phase)
+/* A full pipe loses a notice, nothing else. */
+static void notice(struct report_writer *w, enum report_phase phase)
 {
 	const char byte = (char)phase;
 
-	if (w->notice_fd >= 0 && write(w->notice_fd, &byte, 1) < 0)
-		return;
+	if (w->notice_fd >= 0 && write(w->notice_fd, &byte, 1) < 0 && errno == EPIPE)
+		w->alone = true;
 }
 
 void report_phase(struct report_writer *w, enum report_phase phase)

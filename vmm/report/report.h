@@ -25,6 +25,7 @@
 #ifndef DOLANIA_REPORT_REPORT_H
 #define DOLANIA_REPORT_REPORT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "guest/wire.h"
@@ -158,6 +159,7 @@ _Static_assert(sizeof(struct report) <= REPORT_PAGE_BYTES, "the report fits its 
 struct report_writer {
 	struct report *page;	/* in the shared memfd */
 	int notice_fd;		/* -1 none */
+	bool alone;		/* the supervisor is gone: nobody reads the page any more, or wipes it */
 };
 void report_start(struct report_writer *w, struct report *page, int notice_fd);
 void report_phase(struct report_writer *w, enum report_phase phase);
