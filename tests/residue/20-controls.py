@@ -1,0 +1,77 @@
+"""That the search of 10-ends.py can fail: the same runs where nothing is overwritten."""
+import os
+import shutil
+import subprocess
+import sys
+
+from lib import TOP, slow
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.realpath(__file__)), "parts"))
+from canary import MEMORY, REGISTERS  # noqa: E402
+from life import OUT, Life, tell  # noqa: E402
+
+# The source, with these pieces of it left out; each must be there exactly once.
+NO_VCPU = {"vmm/run.c": [("\t\tvcpu_clear(&r->vm);", "\t\t(void)r;"),
+                         ("\t\tvcpu_flush(&r->vm, &r->signals);", "\t\t(void)r;")]}
+NOTHING = {**NO_VCPU,
+           "vmm/mem/wipe.c": [("memset(at, 0, bytes);", "(void)bytes;")],
+           "tools/libdolania/discard.c": [("if (!is_zero(base", "if (0 && !is_zero(base"),
+                                          ("explicit_bzero(base + at, bytes);", "(void)base;")]}
+
+
+def variant(name, changes):
+    """dolania and its VMM, built from the tree with these changes; never installed."""
+    top = os.path.join(OUT, name)
+    shutil.rmtree(top, ignore_errors=True)
+    os.makedirs(f"{top}/build")
+    for part in ("vmm", "tools", "guest"):
+        shutil.copytree(f"{TOP}/{part}", f"{top}/{part}")
+    shutil.copy2(f"{TOP}/Makefile", top)
+    shutil.copytree(f"{TOP}/build/obj", f"{top}/build/obj")
+    os.symlink(f"{TOP}/build/share", f"{top}/build/share")
+    for path, pairs in changes.items():
+        with open(f"{top}/{path}", encoding="utf-8") as f:
+            text = f.read()
+        for old, new in pairs:
+            assert text.count(old) == 1, f"{path} has {text.count(old)} times {old!r}; mend this test"
+            text = text.replace(old, new)
+        with open(f"{top}/{path}", "w", encoding="utf-8") as f:
+            f.write(text)
+    done = subprocess.run(["make", f"-j{os.cpu_count()}", "build/bin/dolania", "build/libexec/dolania/dolania-vmm"],
+                          cwd=top, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return f"{top}/build/bin/dolania"
+
+
+def test_hits_when_nothing_is_overwritten():
+    dolania = variant("nothing-overwritten", NOTHING)
+    for end in ("cancel", "vmm_killed"):
+        run = Life.get().run(end, dolania, during=False)
+        tell(f"nothing overwritten, {end}: {run.after}")
+        for place in (*MEMORY, *REGISTERS):
+            assert run.after.places[place].hits > 0, (end, place, run.after)
+        assert run.after.bytes(MEMORY) > 8 << 20, run.after
+
+
+@slow
+def test_hits_when_the_vcpu_is_not_overwritten():
+    """Memory is: so all that is found are registers, of both kinds."""
+    run = Life.get().run("cancel", variant("vcpu-not-overwritten", NO_VCPU), during=False)
+    tell(f"vCPU not overwritten: {run.after}")
+    assert run.after.hits(MEMORY) == 0, run.after
+    assert run.after.places["gpr"].words == 16, run.after
+    assert run.after.places["ymm"].words > 0, run.after
+
+
+@slow
+def test_hits_after_a_run_of_qemu_microvm():
+    """The same program as the init of the same kernel in QEMU's microvm, ended by SIGTERM."""
+    for command in (["kernel-config/build.sh", "microvm"],
+                    ["guest/build.sh", "--init", f"{OUT}/in/fill", f"{OUT}/peer.cpio"]):
+        life = Life.get()
+        subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, check=True)
+    run = life.run("peer", kernel=f"{TOP}/build/bench/vmlinux-microvm")
+    tell(f"QEMU microvm: while it ran {run.during.bytes()} bytes of canary; after it: {run.after}")
+    for place in MEMORY:
+        assert run.during.places[place].hits > 0, (place, run.during)
+    assert run.after.bytes(MEMORY) > 8 << 20, run.after
