@@ -99,6 +99,8 @@ void discard_verify(struct session *s)
 	unsigned char *base = mmap(NULL, s->ram_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, s->fd.ram, 0);
 
 	clean = clean && base != MAP_FAILED;	/* what cannot be looked at is overwritten */
+	if (base != MAP_FAILED)		/* not for a core file of ours, if we crash now */
+		(void)madvise(base, s->ram_bytes, MADV_DONTDUMP);
 	if (getrandom(&seed, sizeof(seed), 0) != (ssize_t)sizeof(seed))
 		seed = started;
 	for (; next_piece(s->fd.ram, s->ram_bytes, &at, &bytes); at += bytes) {
