@@ -209,7 +209,8 @@ class Ledger:
             "Values (vendor, model, sizes, caches, brand), from the host or constant:\n" +
             listed(f"{leaf:#x} {'/'.join(sorted(regs))}" for leaf, regs in sorted(values.items())),
             "All other leaves and bits are zero. Never there, among others:\n" +
-            listed([name for _, name in names.NEVER] + [f"{leaf:#x} ({name})" for leaf, name in names.NEVER_LEAVES.items()])))
+            listed([f"{name} ({word_name(word)})" for word, name in names.NEVER] +
+                   [f"leaf {leaf:#x} ({name})" for leaf, name in names.NEVER_LEAVES.items()])))
 
     def msrs(self):
         if self.f["msr_default"] != ["deny"]:
@@ -225,6 +226,12 @@ class Ledger:
     def near_lines(self):
         return table(("outside of it", "files", "lines, about"),
                      [(what, files, round(n, -2)) for what, files, n in self.outside])
+
+    def column(self):
+        """Our cells of the table of others, by the row's name."""
+        total = sum(n for _, _, n in self.inside)
+        return {"system calls let through": str(len(self.f["allowed"])), "ioctl": f"{len(self.requests)} requests",
+                "lines of code": f"{total:,}, C"}
 
     def complaints(self):
         """What is wrong whatever the document says."""
@@ -246,6 +253,11 @@ class Ledger:
 
 def section(name):
     return re.compile(rf"(<!-- surface: {name} -->\n).*?(\n<!-- /surface -->)", re.S)
+
+
+def cell(row):
+    """Of a row of the table of others: its beginning, our cell, the rest."""
+    return re.compile(rf"^(\| {row} \| )(.*?)( \| .*)$", re.M)
 
 
 def near(old, new):
@@ -272,6 +284,10 @@ def differences(ledger):
         before, after = old.splitlines(), new.splitlines()
         changed = [f"-{line}" for line in before if line not in after] + [f"+{line}" for line in after if line not in before]
         wrong.append(f"docs/surface.md, {name}: code and ledger differ; if the code is right: {UPDATE}\n  " + "\n  ".join(changed))
+    for row, value in ledger.column().items():
+        found = cell(row).search(text)
+        if not found or found[2] != value:
+            wrong.append(f"docs/surface.md, the table of others: '{row}' is {value}; if that is right: {UPDATE}")
     return wrong
 
 
@@ -282,5 +298,7 @@ def update(ledger):
         if not section(name).search(text):
             raise Differs(f"docs/surface.md has no place for the section {name}")
         text = section(name).sub(lambda m, new=new: m[1] + new + m[2], text)
+    for row, value in ledger.column().items():
+        text = cell(row).sub(lambda m, value=value: m[1] + value + m[3], text)
     with open(DOC, "w", encoding="utf-8") as f:
         f.write(text)
