@@ -33,6 +33,7 @@ demo: setup
 test: setup
 	@tools/make/step 'python-test image' rootfs/build.sh python-test
 	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
+	@tools/make/step 'hostile guests, controls' tests/hostile/run --build
 	@tests/run
 
 #: make test-full   the slow tests too
@@ -40,6 +41,7 @@ test-full: setup
 	@tools/make/step 'python-test image' rootfs/build.sh python-test
 	@tools/make/step 'loopback kernel' kernel-config/build.sh loopback
 	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
+	@tools/make/step 'hostile guests, controls' tests/hostile/run --build
 	@tests/run --full
 
 #: make check       unit tests under sanitizers, layers, lint; no root, no KVM

@@ -27,6 +27,20 @@ $(U)/%: $(U)/obj/tests/unit/%.o $(if $(U_SRC),$(U)/libvmm.a)
 .PRECIOUS: $(U)/obj/%.o
 -include $(U_OBJ:.o=.d) $(U_TESTS:$(U)/%=$(U)/obj/tests/unit/%.d)
 
+# Hostile guests: tests/hostile/run has the details.
+.PHONY: hostile hostile-build
+BUILD ?= release
+#: make hostile     guests that attack; CASE=name: one of them, with its result
+hostile: packages hostile-build
+ifdef CASE
+	@tools/with-kvm --cpus 2 -- tests/hostile/run $(CASE) $(BUILD)
+else
+	@tests/run hostile
+endif
+
+hostile-build:
+	@tests/hostile/run --build
+
 lint:
 	@tools/lint/layers.sh
 	@tools/lint/style.sh
