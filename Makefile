@@ -27,7 +27,7 @@ build: $(PROGRAMS) init
 
 #: make demo        set up everything, then run an example in a VM
 demo: setup
-	@tools/with-kvm --cpus 2 -- docs/examples/demo.sh
+	@tools/with-kvm -- docs/examples/demo.sh
 
 #: make test        set up everything, then check and the end-to-end tests
 test: setup

@@ -3,6 +3,7 @@
 Whichever fails, there is a result with one reason or a clear error, and no
 process, descriptor or file is left behind.
 """
+import contextlib
 import errno
 import functools
 import glob
@@ -11,7 +12,7 @@ import os
 import re
 import subprocess
 
-from lib import DOLANIA, SLOWNESS, TOP, check_schema, each, scratch, slow, write_file
+from lib import DOLANIA, SLOWNESS, TOP, check_schema, each, made, scratch, slow, write_file
 
 BUILT = os.path.join(TOP, "build/tests/faults")
 # System calls that put the VMM behind its walls: close_range, setresuid, setresgid, execveat, pivot_root, mount, umount2,
@@ -21,35 +22,28 @@ WALLS = (436, 117, 119, 322, 155, 165, 166, 56, 157, 302, 444, 446)
 STRIDE = 9
 
 
-def build(name, *arguments):
+def build(name, out, *arguments):
     source = os.path.join(TOP, "tests/e2e/faults", name + ".c")
     library = os.path.join(TOP, "build/lib/libdolania.a")
-    out = os.path.join(BUILT, name)
-    if not os.path.exists(out) or os.path.getmtime(out) < max(map(os.path.getmtime, (source, library))):
-        os.makedirs(BUILT, exist_ok=True)
-        subprocess.run(["gcc", "-D_GNU_SOURCE", "-O1", f"-I{TOP}", "-o", out, source, *arguments], check=True)
-    return out
+    return made(os.path.join(BUILT, out), [source, library], lambda new: [
+        ["gcc", "-D_GNU_SOURCE", "-O1", f"-I{TOP}", "-o", new, source, *arguments]])
 
 
 @functools.cache
 def failnth():
-    return build("failnth")
+    return build("failnth", "failnth")
 
 
 @functools.cache
 def allocnth():
     """Where dolania would be, so that it finds the VMM and the images."""
     wraps = [f"-Wl,--wrap={f}" for f in ("malloc", "calloc", "realloc", "strdup")]
-    out = build("allocnth", os.path.join(TOP, "build/lib/libdolania.a"), "-static-pie", *wraps, "-ljansson", "-lsodium")
-    here = os.path.join(BUILT, "bin/allocnth")
-    os.makedirs(os.path.dirname(here), exist_ok=True)
     for part in ("libexec", "share"):
-        link = os.path.join(BUILT, part)
-        if not os.path.islink(link):
-            os.symlink(os.path.join(TOP, "build", part), link)
-    if not os.path.exists(here) or os.path.getmtime(here) < os.path.getmtime(out):
-        subprocess.run(["cp", out, here], check=True)
-    return here
+        os.makedirs(BUILT, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.symlink(os.path.join(TOP, "build", part), os.path.join(BUILT, part))
+    return build("allocnth", "bin/allocnth", os.path.join(TOP, "build/lib/libdolania.a"), "-static-pie", *wraps,
+                 "-ljansson", "-lsodium")
 
 
 def files_outside():
@@ -87,7 +81,9 @@ class Faulty:
     def check(self, fds):
         lines = [line for line in self.err.splitlines() if line.startswith("dolania:")]
         about = (self.what, self.log, self.status, self.err, self.result and self.result["end"])
-        assert self.log["failed"] != "-1", ("the call was never reached", about)
+        if self.log["failed"] == "-1":          # a run's calls vary by a few: wake-ups of poll
+            assert self.what[1] > int(self.log["calls"]) and self.status == 0, about
+            return
         assert self.log["children"] == "0", about
         assert int(self.log["fds"]) <= fds, about
         if self.result is None:
@@ -106,6 +102,7 @@ class Faulty:
 
 def fail_all(who, stride, numbers=(errno.ENOMEM,)):
     with scratch() as d:
+        Faulty(who, 0, errno.ENOMEM, d)         # the digests are in the cache from here on: fewer calls
         whole = Faulty(who, 0, errno.ENOMEM, d)
         assert whole.status == 0, (whole.err, whole.log)
         calls, fds = int(whole.log["calls"]), int(whole.log["fds"])

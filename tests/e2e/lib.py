@@ -219,12 +219,19 @@ def pack(out):
 def built(name, source, commands):
     """build/tests/guests/NAME, made anew when its source or our init's is newer."""
     source = os.path.join(TOP, "tests/e2e/guests", source)
-    out = os.path.join(TOP, "build/tests/guests", name)
-    newest = max(map(os.path.getmtime, [source, *glob.glob(os.path.join(TOP, "guest/*"))]))
-    if not os.path.exists(out) or os.path.getmtime(out) < newest:
+    return made(os.path.join(TOP, "build/tests/guests", name), [source, *glob.glob(os.path.join(TOP, "guest/*"))],
+                lambda out: commands(source, out))
+
+
+def made(out, inputs, commands):
+    """The file `out`, made by commands(file) if one of the inputs is newer.  Several hosts may do so at once."""
+    if not os.path.exists(out) or os.path.getmtime(out) < max(map(os.path.getmtime, inputs)):
         os.makedirs(os.path.dirname(out), exist_ok=True)
-        for command in commands(source, out):
-            subprocess.run(command, check=True)
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(out)) as d:
+            new = os.path.join(d, os.path.basename(out))
+            for command in commands(new):
+                subprocess.run(command, check=True)
+            os.replace(new, out)
     return out
 
 

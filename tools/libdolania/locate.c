@@ -108,6 +108,8 @@ static int check_image(struct session *s, int fd)
 	struct stat st;
 	ssize_t n = pread(fd, sb, sizeof(sb), AT);
 
+	if (n < 0)
+		return session_fail(s, DOLANIA_HOST_IO, "%s: %s", s->image_path, strerror(errno));
 	if (n == sizeof(sb)) {
 		memcpy(&found, sb, sizeof(found));
 		memcpy(&blocks, sb + BLOCKS, sizeof(blocks));
@@ -115,7 +117,9 @@ static int check_image(struct session *s, int fd)
 	if (found != magic || sb[SHIFT] < 9 || sb[SHIFT] > 16)
 		return session_fail(s, DOLANIA_USAGE, "%s: not an EROFS image; make one with mkfs.erofs, "
 				    "or copy it again", s->image_path);
-	if (fstat(fd, &st) < 0 || (uint64_t)st.st_size < (uint64_t)blocks << sb[SHIFT])
+	if (fstat(fd, &st) < 0)
+		return session_fail(s, DOLANIA_HOST_IO, "%s: %s", s->image_path, strerror(errno));
+	if ((uint64_t)st.st_size < (uint64_t)blocks << sb[SHIFT])
 		return session_fail(s, DOLANIA_USAGE, "%s: the image is truncated: %lld of %llu bytes; copy it again",
 				    s->image_path, (long long)st.st_size,
 				    (unsigned long long)blocks << sb[SHIFT]);

@@ -26,7 +26,6 @@ static const unsigned calls[] = {
 	SYS_close,		/* a stream that ended */
 	SYS_clock_gettime,	/* CPU time at the end; the rest is vDSO where there is one */
 	SYS_lseek,		/* which guest memory holds pages, for overwriting */
-	SYS_restart_syscall,	/* stop and continue */
 	SYS_exit_group,
 #ifdef __SANITIZE_ADDRESS__	/* test builds only: a sanitizer that writes its report */
 	SYS_mmap,

@@ -22,6 +22,11 @@ struct allow {
 	uint32_t eax, ebx, ecx, edx;	/* bits that may pass */
 };
 
+/* FPU DE PSE TSC MSR PAE CX8 APIC SEP PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
+#define LEAF_1_EDX \
+	(BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(9) | BIT(11) | BIT(13) | \
+	 BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) | BIT(24) | BIT(25) | BIT(26))
+
 static const struct allow allow[] = {
 	/* vendor and highest leaf */
 	{ 0x0, ANY, ALL, ALL, ALL, ALL },
@@ -30,9 +35,7 @@ static const struct allow allow[] = {
 	  /* SSE3 PCLMUL SSSE3 FMA CX16 SSE4.1 SSE4.2 x2APIC MOVBE POPCNT AES XSAVE OSXSAVE AVX F16C RDRAND */
 	  BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(19) | BIT(20) | BIT(21) | BIT(22) |
 	  BIT(23) | BIT(25) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(30),
-	  /* FPU DE PSE TSC MSR PAE CX8 APIC SEP PGE CMOV PAT PSE36 CLFSH MMX FXSR SSE SSE2 */
-	  BIT(0) | BIT(2) | BIT(3) | BIT(4) | BIT(5) | BIT(6) | BIT(8) | BIT(9) | BIT(11) | BIT(13) |
-	  BIT(15) | BIT(16) | BIT(17) | BIT(19) | BIT(23) | BIT(24) | BIT(25) | BIT(26) },
+	  LEAF_1_EDX },
 	/* cache sizes (C libraries tune memcpy by them) */
 	{ 0x4, ANY, 0x00003fff, ALL, ALL, 0x7 },
 	/* FSGSBASE BMI1 AVX2 SMEP BMI2 ERMS INVPCID RDSEED ADX SMAP CLFLUSHOPT CLWB SHA;
@@ -49,7 +52,7 @@ static const struct allow allow[] = {
 	{ 0x80000000, ANY, ALL, ALL, ALL, ALL },
 	/* LAHF LZCNT 3DNOWPREFETCH; SYSCALL NX PDPE1GB RDTSCP LM and AMD's copies of leaf 1 */
 	{ 0x80000001, ANY, ALL, 0, BIT(0) | BIT(5) | BIT(8),
-	  0x0183f3ffu | BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29) },
+	  (LEAF_1_EDX & 0x0183f3ffu) | BIT(11) | BIT(20) | BIT(26) | BIT(27) | BIT(29) },
 	{ 0x80000005, ANY, ALL, ALL, ALL, ALL },
 	{ 0x80000006, ANY, ALL, ALL, ALL, ALL },
 	/* invariant TSC (set below) */
