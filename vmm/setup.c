@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -191,6 +192,8 @@ enum err setup_machine(struct run *r)
 	if (err != OK)
 		return err;
 	err = gmem_map(&r->mem, r->c->ram_fd, r->c->ram_bytes);
+	if (err == OK)
+		r->page->locked = gmem_lock(&r->mem) && mlock(r->page, REPORT_SHARED_BYTES) == 0;
 	err = err ? err : vm_create(&r->vm, r->c->kvm_fd, &r->mem, 1 + r->c->disks, &why);
 	if (err != OK)
 		return fail(r, err, why);

@@ -213,3 +213,27 @@ def test_doctor_sees_what_the_jail_lacks():
         assert r.code == 1, r
         assert any(line.startswith("MISSING") and words in line for line in r.text.splitlines()), r.text
     assert dolania("doctor").code == 0
+
+
+def test_guest_memory_is_locked_where_it_can_be():
+    assert run("-c", "true").result["host"]["discard"]["locked"] is (os.geteuid() == 0)
+    few = ("prlimit", "--memlock=8388608:8388608")
+    as_user = ("setpriv", "--reuid=1000", "--regid=1000", "--clear-groups") if os.geteuid() == 0 else ()
+    with scratch() as d:
+        os.chmod(d, 0o777)
+        r = run("-c", "true", before=(*few, *as_user), env={"XDG_CACHE_HOME": d}, directory=d)
+        assert (r.code, r.result["host"]["discard"]["locked"]) == (0, False), r
+        r = run("-c", "true", before=("prlimit", "--memlock=unlimited:unlimited", *as_user),
+                env={"XDG_CACHE_HOME": d}, directory=d)
+        assert (r.code, r.result["host"]["discard"]["locked"]) == (0, True), r
+
+
+def test_an_ordinary_user_needs_nothing_but_dev_kvm():
+    if os.geteuid() != 0:
+        raise Skip("needs root to become somebody else")
+    with scratch() as d:
+        os.chmod(d, 0o777)
+        r = run("-c", "echo out; id -u; exit 3", directory=d, env={"XDG_CACHE_HOME": d},
+                before=("setpriv", "--reuid=4321", "--regid=4321", "--clear-groups", "--bounding-set=-all",
+                        "--inh-caps=-all", "--no-new-privs"))
+        assert (r.code, r.out) == (3, b"out\n1000\n"), r

@@ -125,9 +125,11 @@ def dolania(*args, stdin=b"", timeout=60, env=None, cwd=None, result_file=None, 
     return last_run
 
 
-def run(*args, **kwargs):
-    """dolania run --result TEMPORARY args..."""
-    with tempfile.TemporaryDirectory() as d:
+def run(*args, directory=None, **kwargs):
+    """dolania run --result TEMPORARY args...; `directory`: where another user may write."""
+    with tempfile.TemporaryDirectory(dir=directory) as d:
+        if directory:
+            os.chmod(d, 0o777)
         path = os.path.join(d, "result.json")
         return dolania("run", "--result", path, *args, result_file=path, **kwargs)
 

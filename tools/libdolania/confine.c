@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -44,8 +45,12 @@ static unsigned long outside(unsigned long id)
 
 int confine_map(pid_t pid, int go_fd, const char **why)
 {
+	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	char map[64];
 
+	/* Its memory is not to be swapped; without privilege its own limit has to do. */
+	if (geteuid() == 0)
+		(void)prlimit(pid, RLIMIT_MEMLOCK, &unlimited, NULL);
 	*why = "the id maps of the VMM's user namespace cannot be written";
 	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, outside(geteuid()));
 	/* Root's child can, and must, drop root's groups; anybody else may not. */
@@ -72,11 +77,16 @@ static int empty_root(void)
 
 int confine_enter(int go_fd, const char **why)
 {
+	struct rlimit lock;
 	char go;
 
 	*why = "the supervisor did not map the VMM's ids";
 	if (read(go_fd, &go, 1) != 1)
 		return -1;
+	if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0) {
+		lock.rlim_cur = lock.rlim_max;
+		(void)setrlimit(RLIMIT_MEMLOCK, &lock);
+	}
 	*why = "the VMM cannot become an unprivileged user";
 	if (setgroups(0, NULL) < 0 && errno != EPERM)
 		return -1;

@@ -158,6 +158,7 @@ static json_t *result_discard(const struct dolania_result *r)
 	json_set_number(o, "sampled_pages", d->samples);
 	json_set_number(o, "ns", d->ns);
 	json_put(o, "complete", json_boolean(d->complete));
+	json_put(o, "locked", json_boolean(r->report.locked == 1));
 	for (size_t i = 0; i < sizeof(excluded) / sizeof(excluded[0]); i++)
 		json_add(list, json_string(excluded[i]));
 	json_put(o, "excluded", list);

@@ -11,6 +11,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "vmm/base/chk.h"
 
@@ -51,6 +53,11 @@ enum err gmem_map(struct gmem *m, int fd, uint64_t bytes)
 	m->base = p;
 	m->bytes = bytes;
 	return OK;
+}
+
+bool gmem_lock(const struct gmem *m)
+{
+	return syscall(SYS_mlock2, m->base, (size_t)m->bytes, MLOCK_ONFAULT) == 0;
 }
 
 void gmem_use_large_pages(const struct gmem *m, uint64_t from, uint64_t to)

@@ -43,6 +43,12 @@ MUST_USE enum err gpa_add(gpa_t a, uint64_t off, gpa_t *sum);
 MUST_USE enum err gmem_map(struct gmem *m, int fd, uint64_t bytes);
 
 /*
+ * Keep every page from being swapped once it is there.  False where the host
+ * does not let us (RLIMIT_MEMLOCK).
+ */
+bool gmem_lock(const struct gmem *m);
+
+/*
  * Populate RAM offsets [from, to) with 2 MiB pages, if the host has them to
  * give: a hint for RAM that is certainly used.  Each page of 4 KiB would cost
  * a fault in the host of its own.  Failure costs only speed.

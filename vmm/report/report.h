@@ -149,7 +149,7 @@ struct report {
 	struct wire_frame ready_frame, exit_frame;	/* as the guest sent them */
 	struct report_event event[REPORT_EVENTS];
 	uint32_t log_bytes;	/* valid bytes of `log` */
-	uint32_t reserved;
+	uint32_t locked;	/* guest RAM and this memfd cannot be swapped */
 	char detail[REPORT_DETAIL_BYTES];	/* host-made text, NUL-terminated */
 	char log[REPORT_LOG_BYTES];	/* guest-made bytes: escape before showing */
 };
