@@ -128,6 +128,20 @@ void stream_hang_up(struct stream *t);		/* the reader left */
 void stream_drop(struct stream *t);		/* forget what is pending */
 void stream_release(struct stream *t);
 
+/* input.c */
+struct input {
+	int user, pipe;			/* the caller's stdin; our end of the VMM's pipe, -1 once it is closed */
+	bool open;			/* the caller's stdin may have more */
+	size_t from, bytes;		/* of `raw`: read and not yet written */
+	size_t most;			/* it ever held */
+	unsigned char raw[64 * 1024];
+};
+void input_init(struct input *in, int user, int pipe);
+size_t input_read(struct input *in);	/* user is readable, nothing is pending; the bytes read */
+void input_write(struct input *in);	/* the pipe takes something */
+void input_end(struct input *in);
+void input_release(struct input *in);
+
 /* terminal.c: makes control sequences harmless; <= 4 bytes for each byte. */
 size_t terminal_clean(struct stream *t, unsigned char *to, const unsigned char *from, size_t n);
 size_t terminal_flush(struct stream *t, unsigned char *to);

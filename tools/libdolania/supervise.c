@@ -20,8 +20,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -45,11 +43,9 @@ struct loop {
 	bool abandon;			/* cancelled again while output waits for its reader */
 	uint64_t cancel_at, resumed_at;
 	bool asked;			/* whether this KVM can boot a Linux */
-	bool stdin_open;		/* the caller's stdin may have more */
-	size_t in_from, in_bytes, in_most;
+	struct input in;
 	char log[1024];
 	size_t log_bytes;
-	unsigned char in[64 * 1024];
 };
 
 static unsigned phase(const struct loop *l)
@@ -185,13 +181,16 @@ static void take_signal(struct loop *l)
 
 static void read_log(struct loop *l)
 {
-	size_t room = sizeof(l->log) - l->log_bytes;
-	char rest[512];
-	/* What is too much is read and forgotten: the VMM must not wait for us. */
-	ssize_t n = room > 0 ? read(l->s->fd.log[0], l->log + l->log_bytes, room)
-			     : read(l->s->fd.log[0], rest, sizeof(rest));
+	const size_t half = sizeof(l->log) / 2;
+	ssize_t n;
 
-	if (n > 0 && room > 0)
+	/* The last line is wanted, and the VMM must not wait for us: the older half makes room. */
+	if (l->log_bytes > half) {
+		memmove(l->log, l->log + l->log_bytes - half, half);
+		l->log_bytes = half;
+	}
+	n = read(l->s->fd.log[0], l->log + l->log_bytes, sizeof(l->log) - l->log_bytes);
+	if (n > 0)
 		l->log_bytes += (size_t)n;
 	else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 		fd_close(&l->s->fd.log[0]);
@@ -206,63 +205,6 @@ static void read_notice(struct loop *l)
 		events_watch(l->s, l->s->page);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
 		fd_close(&l->s->fd.notice[0]);
-}
-
-static void end_stdin(struct loop *l)
-{
-	l->stdin_open = false;
-	l->in_bytes = 0;
-	fd_close(&l->s->fd.in[1]);
-}
-
-static void write_stdin(struct loop *l)
-{
-	while (l->in_bytes > 0) {
-		ssize_t n = write(l->s->fd.in[1], l->in + l->in_from, l->in_bytes);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && errno == EAGAIN)
-			return;
-		if (n < 0) {		/* the script reads no more */
-			end_stdin(l);
-			return;
-		}
-		l->in_from += (size_t)n;
-		l->in_bytes -= (size_t)n;
-	}
-}
-
-/* Somebody else may have taken what poll saw in a pipe: then this must not wait. */
-static ssize_t read_now(int fd, void *to, size_t n)
-{
-	struct iovec iov = { to, n };
-	struct stat st;
-	ssize_t got;
-
-	if (fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode)) {
-		got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
-		if (got >= 0 || errno != EOPNOTSUPP)
-			return got;
-	}
-	return read(fd, to, n);
-}
-
-static void read_stdin(struct loop *l)
-{
-	ssize_t n = read_now(l->s->o->stdin_fd, l->in, sizeof(l->in));
-
-	if (n < 0 && (errno == EINTR || errno == EAGAIN))
-		return;
-	if (n <= 0) {
-		end_stdin(l);
-		return;
-	}
-	l->s->r->stdin_bytes += (uint64_t)n;
-	l->in_from = 0;
-	l->in_bytes = (size_t)n;
-	l->in_most = l->in_most > l->in_bytes ? l->in_most : l->in_bytes;
-	write_stdin(l);
 }
 
 static void watch(struct pollfd *p, int fd, short events)
@@ -287,8 +229,8 @@ static void watch_all(struct loop *l)
 	watch(&l->p[PROCESS], l->gone ? -1 : s->pidfd, POLLIN);
 	watch(&l->p[NOTICE], s->fd.notice[0], POLLIN);
 	watch(&l->p[LOG], s->fd.log[0], POLLIN);
-	watch(&l->p[STDIN_FROM], l->stdin_open && l->in_bytes == 0 ? s->o->stdin_fd : -1, POLLIN);
-	watch(&l->p[STDIN_TO], s->fd.in[1], l->in_bytes > 0 ? POLLOUT : 0);
+	watch(&l->p[STDIN_FROM], l->in.open && l->in.bytes == 0 ? l->in.user : -1, POLLIN);
+	watch(&l->p[STDIN_TO], l->in.pipe, l->in.bytes > 0 ? POLLOUT : 0);
 	watch_stream(&l->p[OUT_FROM], &l->out);
 	watch_stream(&l->p[ERR_FROM], &l->err);
 }
@@ -311,7 +253,7 @@ static void reap(struct loop *l)
 		;
 	l->gone = true;
 	s->r->ended_ns = now_ns();
-	end_stdin(l);
+	input_end(&l->in);
 }
 
 static void act(struct loop *l)
@@ -320,12 +262,12 @@ static void act(struct loop *l)
 		take_signal(l);
 	if (l->p[STDIN_TO].revents != 0) {
 		if ((l->p[STDIN_TO].revents & POLLERR) != 0)
-			end_stdin(l);
+			input_end(&l->in);
 		else
-			write_stdin(l);
+			input_write(&l->in);
 	}
-	if (l->p[STDIN_FROM].revents != 0 && l->stdin_open)
-		read_stdin(l);
+	if (l->p[STDIN_FROM].revents != 0 && l->in.open)
+		l->s->r->stdin_bytes += input_read(&l->in);
 	act_stream(&l->p[OUT_FROM], &l->out);
 	act_stream(&l->p[ERR_FROM], &l->err);
 	if (l->p[LOG].revents != 0)
@@ -395,8 +337,9 @@ void supervise(struct session *s)
 	l.s = s;
 	l.gone = l.abandon = l.asked = false;
 	l.cancel_at = l.resumed_at = 0;
-	l.in_from = l.in_bytes = l.in_most = l.log_bytes = 0;
-	l.stdin_open = s->fd.in[1] >= 0;
+	l.log_bytes = 0;
+	input_init(&l.in, o->stdin_fd, s->fd.in[1]);
+	s->fd.in[1] = -1;
 	stream_init(&l.out, &s->r->out, s->fd.out[0], o->stdout_fd, o->clean_stdout, o->output_bytes);
 	stream_init(&l.err, &s->r->err, s->fd.err[0], o->stderr_fd, o->clean_stderr, o->output_bytes);
 	s->fd.out[0] = s->fd.err[0] = -1;	/* the streams own them */
@@ -410,5 +353,5 @@ void supervise(struct session *s)
 	keep_log(&l);
 	stream_release(&l.out);
 	stream_release(&l.err);
-	explicit_bzero(l.in, l.in_most);
+	input_release(&l.in);
 }
