@@ -318,8 +318,19 @@ static void nonsense_from_the_caller(void)
 	machine_free(m);
 }
 
+static void rules_have_names(void)
+{
+	/* The report page has room for 15 characters. */
+	for (unsigned i = 0; i < VIOLATION_RULES; i++)
+		CHECK(violation_name(i) != NULL && violation_name(i)[0] != '\0' && strlen(violation_name(i)) < 16);
+	CHECK(strcmp(violation_name(VIOLATION_DESC_LOOP), "desc_loop") == 0);
+	CHECK(strcmp(violation_name(VIOLATION_RULES), "unknown") == 0);
+	CHECK(strcmp(violation_name((enum violation_rule)-1), "unknown") == 0);
+}
+
 int main(void)
 {
+	RUN(rules_have_names);
 	RUN(stock_probe_breaks_no_rule);
 	RUN(odd_accesses_read_ones);
 	RUN(windows_end_where_slots_end);

@@ -376,15 +376,6 @@ static void the_first_evidence_stays(void)
 	machine_free(b.m);
 }
 
-static void rules_have_names(void)
-{
-	for (unsigned i = 0; i < VIOLATION_RULES; i++)
-		CHECK(violation_name(i) != NULL && violation_name(i)[0] != '\0');
-	CHECK(strcmp(violation_name(VIOLATION_DESC_LOOP), "desc_loop") == 0);
-	CHECK(strcmp(violation_name(VIOLATION_RULES), "unknown") == 0);
-	CHECK(strcmp(violation_name((enum violation_rule)-1), "unknown") == 0);
-}
-
 int main(void)
 {
 	RUN(geometry);
@@ -402,6 +393,5 @@ int main(void)
 	RUN(readable_after_writable);
 	RUN(total_is_bounded);
 	RUN(the_first_evidence_stays);
-	RUN(rules_have_names);
 	return tap_end();
 }
