@@ -14,7 +14,7 @@
 #include <stdarg.h>
 #include <sys/prctl.h>
 
-#include "tests/unit/driver.h"
+#include "tests/unit/machine.h"
 #include "vmm/boot/layout.h"
 #include "vmm/irq/ioapic.h"
 #include "vmm/jail/jail.h"

@@ -41,7 +41,7 @@ def programs():
     wrap = ["-no-pie", "-Wl,--gc-sections", "-Wl,--wrap=ioctl", "-Wl,--wrap=prctl"]
     libfdt = subprocess.run(["gcc", "-print-file-name=libfdt.a"], capture_output=True, text=True, check=True).stdout.strip()
     build("facts", [*musl, *wrap], [f"{HERE}/facts.c", f"{HERE}/exits.c", *objects],
-          ["vmm/loop.c", "tests/unit/driver.h"], [libfdt])
+          ["vmm/loop.c", "tests/unit/machine.h"], [libfdt])
     build("cpuid", musl, [f"{HERE}/cpuid.c"])
     request_names(header("linux/kvm.h"))
 

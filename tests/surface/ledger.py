@@ -12,8 +12,6 @@ UPDATE = "make surface UPDATE=1"
 # Why a call is allowed that no test was seen to make.
 KEPT = {
     "pwritev": "the writable disk, which no option makes yet",
-    "restart_syscall": "the kernel's own way to go on after a stop (SIGSTOP, SIGCONT); none of the other calls "
-                       "sleeps in a way that needs it today",
 }
 WITH_SUBLEAVES = (0x4, 0x7, 0xb, 0xd, 0x8000001d)
 NEAR = 0.1      # how far a count of lines outside the trusted base may be off

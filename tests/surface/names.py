@@ -53,7 +53,8 @@ CPUID = {
 # Of these the ledger says that a guest never has them.
 NEVER = [((0x1, 0, ECX), "VMX"), ((0x80000001, 0, ECX), "SVM"), ((0x1, 0, ECX), "PDCM"),
          ((0x80000001, 0, ECX), "PERFCTR_CORE"), ((0x1, 0, ECX), "MONITOR"), ((0x1, 0, EDX), "MTRR"),
-         ((0x1, 0, EDX), "MCE"), ((0x1, 0, EDX), "MCA"), ((0x7, 0, EBX), "SGX"), ((0x7, 0, EBX), "RTM"),
+         ((0x1, 0, EDX), "MCE"), ((0x1, 0, EDX), "MCA"),
+         *(((0x80000001, 0, EDX), f"{name} (AMD's copy)") for name in ("VME", "MTRR", "MCE", "MCA")), ((0x7, 0, EBX), "SGX"), ((0x7, 0, EBX), "RTM"),
          ((0x7, 0, EBX), "PT"), ((0x7, 0, EBX), "AVX512F"), ((0x7, 0, ECX), "PKU"), ((0x7, 0, ECX), "WAITPKG"),
          ((0x7, 0, ECX), "LA57"), ((0x7, 0, EDX), "AMX_TILE"), ((0x40000001, 0, EAX), "ASYNC_PF"),
          ((0x40000001, 0, EAX), "STEAL_TIME"), ((0x40000001, 0, EAX), "PV_EOI")]
