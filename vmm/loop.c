@@ -3,7 +3,7 @@
  * The run loop: enter the guest, answer its exit, until the run is over.
  *
  * One thread, no handler, no race: SIGIO (a pipe became ready), SIGALRM (the
- * wall limit) and SIGTERM (cancel, or the supervisor died) are always blocked,
+ * wall limit), SIGVTALRM (CPU time) and SIGTERM (cancel, or the supervisor died) are always blocked,
  * and unblocked by KVM only inside KVM_RUN.  A signal that arrives at any
  * other moment stays pending and makes the next KVM_RUN return at once.
  *
@@ -278,6 +278,8 @@ static void take_signals(struct run *r)
 	while ((sig = sigtimedwait(&r->signals, NULL, &now)) > 0 || (sig < 0 && errno == EINTR)) {
 		if (sig == SIGALRM)
 			run_end(r, REPORT_END_WALL_LIMIT, 0, "");
+		else if (sig == SIGVTALRM)
+			run_end(r, REPORT_END_CPU_LIMIT, 0, "");
 		else if (sig == SIGTERM)
 			run_end(r, REPORT_END_CANCELLED, 0, "");
 	}

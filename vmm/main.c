@@ -107,6 +107,8 @@ static bool take(struct run_config *c, const char *arg)
 		return parse_number(value, UINT64_MAX, &c->ram_bytes);
 	if ((value = value_of(arg, "wall_ns")) != NULL)
 		return parse_number(value, INT64_MAX, &c->wall_ns);
+	if ((value = value_of(arg, "cpu_ns")) != NULL)
+		return parse_number(value, INT64_MAX, &c->cpu_ns);
 	if ((value = value_of(arg, "cmdline")) != NULL) {
 		c->cmdline = value;
 		return true;

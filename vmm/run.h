@@ -27,6 +27,7 @@ struct run_config {
 	unsigned disks;
 	uint64_t ram_bytes;
 	uint64_t wall_ns;		/* 0 = no limit */
+	uint64_t cpu_ns;		/* of this thread, guest and devices; 0 = no limit */
 	const char *cmdline;		/* added to the kernel command line, or NULL */
 };
 

@@ -55,12 +55,14 @@ static enum err signal_on_ready(int fd)
 static enum err setup_signals(struct run *r)
 {
 	const int fds[] = { r->c->stdin_fd, r->c->stdout_fd, r->c->stderr_fd, r->c->out_fd };
-	struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	struct sigevent wall = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
+	struct sigevent cpu = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM };
 	sigset_t blocked;
 
 	sigemptyset(&r->signals);
 	sigaddset(&r->signals, SIGIO);
 	sigaddset(&r->signals, SIGALRM);
+	sigaddset(&r->signals, SIGVTALRM);
 	sigaddset(&r->signals, SIGTERM);
 	/* The terminal's signals are the supervisor's to act on; SIGPIPE is EPIPE. */
 	blocked = r->signals;
@@ -80,7 +82,8 @@ static enum err setup_signals(struct run *r)
 		if (poll(&notice, 1, 0) > 0 && notice.revents & POLLERR)
 			return fail(r, ERR_HOST, "the supervisor is gone");
 	}
-	if (timer_create(CLOCK_MONOTONIC, &event, &r->wall) < 0)
+	if (timer_create(CLOCK_MONOTONIC, &wall, &r->wall) < 0 ||
+	    (r->c->cpu_ns > 0 && timer_create(CLOCK_THREAD_CPUTIME_ID, &cpu, &r->cpu) < 0))
 		return fail(r, ERR_HOST, "timer_create failed");
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (signal_on_ready(fds[i]) != OK)
@@ -167,18 +170,27 @@ static enum err setup_boot(struct run *r, struct image *kernel)
 	return err == OK ? OK : fail(r, err, "the boot parameters do not fit (kernel command line too long?)");
 }
 
-static enum err arm_wall_limit(struct run *r)
+static enum err arm(timer_t timer, int flags, uint64_t ns)
 {
-	struct itimerspec at = { .it_value = { 0, 0 } };
-	uint64_t deadline;
+	const struct itimerspec at = {
+		.it_value = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) },
+	};
 
-	if (r->c->wall_ns == 0)
-		return OK;
-	deadline = r->page->t_start + r->c->wall_ns;
-	r->page->deadline = deadline;
-	at.it_value.tv_sec = (time_t)(deadline / 1000000000u);
-	at.it_value.tv_nsec = (long)(deadline % 1000000000u);
-	return timer_settime(r->wall, TIMER_ABSTIME, &at, NULL) < 0 ? ERR_HOST : OK;
+	return timer_settime(timer, flags, &at, NULL) < 0 ? ERR_HOST : OK;
+}
+
+/* The wall limit counts from the VMM's start, that of CPU time from here. */
+static enum err arm_limits(struct run *r)
+{
+	enum err err = OK;
+
+	if (r->c->wall_ns > 0) {
+		r->page->deadline = r->page->t_start + r->c->wall_ns;
+		err = arm(r->wall, TIMER_ABSTIME, r->page->deadline);
+	}
+	if (err == OK && r->c->cpu_ns > 0)
+		err = arm(r->cpu, 0, r->c->cpu_ns);
+	return err;
 }
 
 enum err setup_machine(struct run *r)
@@ -210,8 +222,8 @@ enum err setup_machine(struct run *r)
 	close(r->c->kernel_fd);
 	if (r->c->initrd_fd >= 0)
 		close(r->c->initrd_fd);
-	if (arm_wall_limit(r) != OK)
-		return fail(r, ERR_HOST, "the wall limit's timer could not be set");
+	if (arm_limits(r) != OK)
+		return fail(r, ERR_HOST, "a limit's timer could not be set");
 	err = jail_enter(&why);
 	return err == OK ? OK : fail(r, err, why);
 }

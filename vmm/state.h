@@ -25,8 +25,8 @@ struct run {
 	struct vm vm;
 	struct ioapic ioapic;
 	struct bus bus;
-	sigset_t signals;		/* SIGIO, SIGALRM, SIGTERM: blocked but in KVM_RUN */
-	timer_t wall;
+	sigset_t signals;		/* SIGIO, SIGALRM, SIGVTALRM, SIGTERM: blocked but in KVM_RUN */
+	timer_t wall, cpu;
 	bool over;			/* the verdict is in the report */
 	struct idle {			/* exits that moved nothing, in one window of time */
 		uint64_t since;		/* CLOCK_MONOTONIC ns; 0: no window yet */

@@ -64,6 +64,32 @@ def test_wall_limit_sleeping():
     wall_limit("sleep 1000")
 
 
+def cpu_limit(code):
+    """The limit's reason, its line, and no more CPU than the limit (and what is not the guest's: set-up, wipe)."""
+    cpu = wall_s()
+    r = in_time(lambda: run("--cpu-time", f"{cpu}s", "--wall", f"{20 * cpu}s", "-c", FIRST + code),
+                lambda r: r.result["host"]["vcpu_ns"] / 1e9 - cpu)
+    assert (r.code, r.reason, r.result["end"]["by"]) == (124, "cpu_limit", "host")
+    kept(r)
+    one_line(r, "--cpu-time", f"{cpu}s")
+    assert cpu <= r.result["host"]["vcpu_ns"] / 1e9
+    assert r.result["limits"]["cpu_ns"] == cpu * 10**9
+
+
+def test_cpu_limit_spinning_in_user_space():
+    cpu_limit("while :; do :; done")
+
+
+def test_cpu_limit_of_many_processes():
+    cpu_limit("for i in 1 2 3 4 5; do (while :; do :; done) & done; wait")
+
+
+def test_cpu_limit_does_not_count_sleep():
+    cpu = wall_s()
+    r = run("--cpu-time", f"{cpu}s", "-c", f"sleep {cpu + 2}; exit 7")
+    assert (r.code, r.reason) == (7, "exited"), r
+
+
 def test_wall_limit_writing():
     wall = wall_s()
     r = in_time(lambda: run("--wall", f"{wall}s", "--output", "64K", "-c", "yes partial"))

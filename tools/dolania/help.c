@@ -30,6 +30,7 @@ static const char run[] =
 	"\n"
 	"Limits\n"
 	"  --wall TIME           end after TIME: 500ms, 90s, 5m, off (default 60s; also --timeout)\n"
+	"  --cpu-time TIME       end after TIME of CPU, guest and devices together (default off)\n"
 	"  --memory SIZE         memory of the script (default 512M, from 16M on)\n"
 	"  --tmp SIZE            room in /tmp and /work (default 64M)\n"
 	"  --output SIZE         pass on so much of stdout and of stderr (default 10M)\n"

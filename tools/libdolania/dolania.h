@@ -73,6 +73,7 @@ struct dolania_options {
 	const char *chdir;		/* in the guest; NULL: /work */
 	const char *in_dir, *in_path;	/* host directory and where it is seen; NULL: none */
 	uint64_t wall_ns;		/* 0: no limit */
+	uint64_t cpu_ns;		/* of the vCPU and its devices; 0: no limit */
 	uint64_t memory_bytes, tmp_bytes;
 	uint64_t output_bytes;		/* passed on of each stream; the rest is counted */
 	uint32_t pids, open_files;	/* 0: no limit, guest's default */

@@ -115,6 +115,7 @@ static json_t *result_limits(const struct dolania_options *opt)
 	json_t *o = json_object();
 
 	json_set_number(o, "wall_ns", opt->wall_ns);
+	json_set_number(o, "cpu_ns", opt->cpu_ns);
 	json_set_number(o, "memory_bytes", opt->memory_bytes);
 	json_set_number(o, "tmp_bytes", opt->tmp_bytes);
 	json_set_number(o, "output_bytes", opt->output_bytes);

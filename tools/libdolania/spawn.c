@@ -112,6 +112,8 @@ static void build_start(struct session *s, struct start *t, char *cmdline, size_
 	give_fd(t, "disk", f->input);
 	if (s->o->wall_ns > 0)
 		give_number(t, "wall_ns", s->o->wall_ns);
+	if (s->o->cpu_ns > 0)
+		give_number(t, "cpu_ns", s->o->cpu_ns);
 	t->argv[1 + t->argc] = NULL;
 	if (s->o->append != NULL) {
 		snprintf(cmdline, room, "cmdline=%s", s->o->append);
