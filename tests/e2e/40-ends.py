@@ -67,12 +67,12 @@ def test_wall_limit_sleeping():
 def cpu_limit(code):
     """The limit's reason, its line, and no more CPU than the limit (and what is not the guest's: set-up, wipe)."""
     cpu = wall_s()
-    r = in_time(lambda: run("--cpu-time", f"{cpu}s", "--wall", f"{20 * cpu}s", "-c", FIRST + code),
-                lambda r: r.result["host"]["vcpu_ns"] / 1e9 - cpu)
+    r = run("--cpu-time", f"{cpu}s", "--wall", f"{20 * cpu}s", "-c", FIRST + code)
     assert (r.code, r.reason, r.result["end"]["by"]) == (124, "cpu_limit", "host")
     kept(r)
     one_line(r, "--cpu-time", f"{cpu}s")
-    assert cpu <= r.result["host"]["vcpu_ns"] / 1e9
+    # The kernel looks at CPU timers at its ticks, which an emulated host gets late.
+    assert cpu <= r.result["host"]["vcpu_ns"] / 1e9 < cpu + 0.1 * SLOWNESS * SLOWNESS
     assert r.result["limits"]["cpu_ns"] == cpu * 10**9
 
 

@@ -162,17 +162,17 @@ def late_s(r):
     return late / 1e9
 
 
-def in_time(start, late=late_s):
-    """start() runs into a limit and returns its Run; no guest instruction may be later than LATE_S.
+def in_time(start):
+    """start() runs into a wall limit and returns its Run; no guest instruction may be later than LATE_S.
 
     An emulated host is itself a process that others keep from running, guest and VMM alike, and its
     clock goes on meanwhile; so there the best of three counts.
     """
     for left in range(2 if EMULATED else 0, -1, -1):
         r = start()
-        if late(r) <= LATE_S:
+        if late_s(r) <= LATE_S:
             return r
-    raise AssertionError(f"{late(r)} s after the limit: {r}")
+    raise AssertionError(f"{late_s(r)} s after the limit: {r}")
 
 
 boot_s = None
