@@ -17,6 +17,8 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.re
 OUT = os.path.join(TOP, "build/tests/hostile")
 GUEST = os.path.join(OUT, "guest.elf")
 DISK = os.path.join(OUT, "disk.img")
+LARGE_DISK = os.path.join(OUT, "large.img")
+DISKS = {"small": DISK, "large": LARGE_DISK}
 INITRD = os.path.join(OUT, "initrd")
 STAMP = os.path.join(OUT, "stamp")
 SANITIZE = "address,undefined"
@@ -25,6 +27,7 @@ BUILDS = {"release": os.path.join(TOP, "build"), "sanitizer": os.path.join(TOP, 
 # Sector 4 and all that follows; sectors 0 and 1 too.
 FILL = b"A"
 DISK_BYTES = 128 * 1024 + 100       # the last 100 are no sector
+LARGE_BYTES = 4 << 20               # as much as one request can read
 
 GUEST_FLAGS = (
     "-std=gnu11 -O1 -g -Wall -Wextra -Werror -Wshadow -ffreestanding -fno-stack-protector -fno-pic -fno-pie "
@@ -86,13 +89,14 @@ def build_guest():
     os.replace(GUEST + ".new", GUEST)
 
 
-def build_disk():
+def build_disks():
     """As much of an EROFS super block as the command looks at; no guest here mounts it."""
-    disk = bytearray(FILL * DISK_BYTES)
-    disk[1024:2048] = bytes(1024)
-    struct.pack_into("<I8xB", disk, 1024, 0xe0f5e1e2, 12)
-    struct.pack_into("<I", disk, 1024 + 36, DISK_BYTES >> 12)
-    write(DISK, disk)
+    for path, size in ((DISK, DISK_BYTES), (LARGE_DISK, LARGE_BYTES)):
+        disk = bytearray(FILL * size)
+        disk[1024:2048] = bytes(1024)
+        struct.pack_into("<I8xB", disk, 1024, 0xe0f5e1e2, 12)
+        struct.pack_into("<I", disk, 1024 + 36, size >> 12)
+        write(path, disk)
     write(INITRD, b"none")
 
 
@@ -132,7 +136,7 @@ def build_all():
     make(False, "build")
     make(True, "build")
     build_guest()
-    build_disk()
+    build_disks()
     shutil.rmtree(os.path.join(OUT, "controls"), ignore_errors=True)
     for c in controls.CONTROLS:
         build_control(c)

@@ -22,8 +22,8 @@ class End:
 
 
 class Case:
-    def __init__(self, name, about, end, wall="long", **reached):
-        self.name, self.about, self.end, self.wall = name, about, end, wall
+    def __init__(self, name, about, end, wall="long", disk="small", **reached):
+        self.name, self.about, self.end, self.wall, self.disk = name, about, end, wall, disk
         self.area = name.split("_")[0]
         self.reached = {}
         for key, want in reached.items():
@@ -218,6 +218,9 @@ CASES = [
     Case("blk_read_over_low_memory", "reads over boot parameters, page tables and the kernel log", panic(None),
          image=(26, 3, 3), disk__read_bytes=96 * 512),
 
+    Case("blk_long_kicks", "256 MiB to read in every kick", WALL, **SHORT, disk="large",
+         image=(AtLeast(24), AtLeast(2), AtLeast(64)), disk__read_bytes=AtLeast(64 << 22)),
+
     # ---- vsock ----
     Case("vsock_cid_spoof", "a connection in another guest's name", violation("vsock_cid", VSOCK, TX, 2, 4),
          vsock=(48, 4, 4)),
@@ -314,6 +317,17 @@ CASES = [
     Case("control_frame_on_stdout", "the end of a run, printed", exited(6), vsock=(50, 6, 7), port__stdout=128),
     Case("control_closed", "the control connection closed, then an end, then a new connection", panic(),
          vsock=(50, 6, 7), events__vsock_refused=1, port__control=128),
+
+    # ---- the kernel log ----
+    Case("log_size_wild", "a log of 2^32 - 1 bytes", panic(None), vsock=(47, 3, 3), exits__other=1),
+    Case("log_size_over", "a log one byte larger than its place", panic(None), vsock=(47, 3, 3), exits__other=1),
+    Case("log_start_wild", "a log that goes on 2 GiB behind its place", panic(None), vsock=(47, 3, 3),
+         exits__other=1),
+    Case("log_over_seam", "a log over the seam of its circle", panic("aaaabbbb"), vsock=(47, 3, 3), exits__other=1),
+    Case("log_full", "a full log: its last 4096 bytes", panic("x" * 4095 + "z"), vsock=(47, 3, 3), exits__other=1),
+    Case("log_escapes", "terminal sequences and bytes that are no text, as last words",
+         End("`guest_panic`, escaped", "guest_panic", message="the guest's kernel panicked: Kernel panic - "
+             "\\x1b]0;owned\\x07\\x1b[2J\\x0d\\x08\\x9b\\xff\\xc0\\x80\"\\{"), vsock=(47, 3, 3), exits__other=1),
 
     # ---- the processor ----
     Case("cpu_msr_sweep", "2480 MSRs read and written before ready: #GP but for the offered ones", exited(),

@@ -31,10 +31,10 @@ class Wrong(AssertionError):
         self.kind = kind
 
 
-def files(root):
+def files(root, disk):
     """The host's files a run uses, as they are."""
     state = {}
-    for path in (build.GUEST, build.DISK, build.INITRD):
+    for path in (build.GUEST, disk, build.INITRD):
         with open(path, "rb") as f:
             state[path] = hashlib.sha256(f.read()).hexdigest()
     for path in (os.path.join(root, "bin/dolania"), os.path.join(root, build.VMM), *state):
@@ -58,14 +58,14 @@ def vmms():
 
 
 def look(pid):
-    """What a running VMM holds."""
+    """What a running VMM holds; of memory what is its own, so not the guest's RAM."""
     fds = sorted(os.listdir(f"/proc/{pid}/fd"), key=int)
     held = [(n, os.readlink(f"/proc/{pid}/fd/{n}")) for n in fds]
     with open(f"/proc/{pid}/status", encoding="ascii") as f:
         status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
     with open(f"/proc/{pid}/maps", encoding="ascii") as f:
         maps = [line.split() for line in f]
-    return held, int(status["VmRSS"].split()[0]) << 10, int(status["Threads"]), maps
+    return held, int(status["RssAnon"].split()[0]) << 10, int(status["Threads"]), maps
 
 
 def guarded(maps):
@@ -78,11 +78,11 @@ def guarded(maps):
     return after[0].split("-")[0] == end and after[1].startswith("---")
 
 
-def watch(process, until):
+def watch(process, started, wall_s):
     """Looks at the VMM of a run that lasts: twice, while its guest attacks."""
     seen = []
     while process.poll() is None and len(seen) < 2:
-        if time.monotonic() < until - 0.4 + 0.2 * len(seen):
+        if time.monotonic() < started + (0.6, 0.8)[len(seen)] * wall_s:
             time.sleep(0.02)
             continue
         running = vmms()
@@ -96,7 +96,7 @@ def watch(process, until):
 
 def command(case, root, result):
     return [os.path.join(root, "bin/dolania"), "run", "--kernel", build.GUEST, "--initrd", build.INITRD, "--runtime",
-            build.DISK, "--append", f"case={case.name}", "--memory", "16M", "--tmp", "1M",
+            build.DISKS[case.disk], "--append", f"case={case.name}", "--memory", "16M", "--tmp", "1M",
             "--wall", f"{int(WALL_S[case.wall] * 1000)}ms", "--result", result, "--exec", "--", "/none"]
 
 
@@ -111,7 +111,7 @@ def run(case, root):
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               env=env) as p:
             p.stdin.write(STDIN)
-            seen = watch(p, started + WALL_S[case.wall]) if case.wall == "short" else []
+            seen = watch(p, started, WALL_S[case.wall]) if case.wall == "short" else []
             try:
                 out, err = p.communicate(timeout=60 * lib.SLOWNESS)
             except subprocess.TimeoutExpired:
@@ -229,7 +229,7 @@ def check_seen(seen):
 def judge(case, which, root=None, symbols=None):
     """Runs `case` on the build `which` (or what lies at `root`); raises Wrong."""
     root = root or build.BUILDS[which]
-    before = files(root)
+    before = files(root, build.DISKS[case.disk])
     r, seen = run(case, root)
     if r.result is None:
         raise Wrong("outcome", f"no result: {r}")
@@ -248,6 +248,6 @@ def judge(case, which, root=None, symbols=None):
             raise Wrong("limit", f"{lib.late_s(r)} s late")
     if vmms():
         raise Wrong("limit", f"VMMs are left: {vmms()}")
-    if files(root) != before:
+    if files(root, build.DISKS[case.disk]) != before:
         raise Wrong("files", "a file of the host's was changed")
     return r

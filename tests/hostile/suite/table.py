@@ -3,7 +3,8 @@ from . import cases, controls
 
 AREAS = {
     "mmio": "Register windows", "ring": "Virtqueues", "blk": "The disk", "vsock": "Vsock",
-    "control": "The control connection", "cpu": "The processor", "mem": "Memory", "irq": "Interrupt controllers",
+    "control": "The control connection", "log": "The kernel log",
+    "cpu": "The processor", "mem": "Memory", "irq": "Interrupt controllers",
 }
 EYES = {
     "outcome": "another end, or another answer to the guest", "sanitizer": "a sanitizer's report",

@@ -14,12 +14,12 @@ def ready():
         symbols = build.symbols()
 
 
-def judge(case, which, root=None):
+def judge(case, which):
     """An emulated host is itself a process that others keep from running: there a limit may be late, twice."""
     ready()
     for left in range(2 if lib.EMULATED else 0, -1, -1):
         try:
-            return harness.judge(case, which, root, symbols)
+            return harness.judge(case, which, symbols=symbols)
         except harness.Wrong as e:
             if e.kind != "limit" or left == 0:
                 raise
@@ -40,7 +40,7 @@ def check_control(control):
     case = BY_NAME[control.case]
     judge(case, control.build)
     try:
-        judge(case, control.build, build.control_root(control))
+        harness.judge(case, control.build, build.control_root(control), symbols)
     except harness.Wrong as e:
         assert e.kind == control.caught, f"caught by {e}, not by {control.caught}"
         return
