@@ -6,6 +6,7 @@
  * behind them.  Nothing is dereferenced before `locate` has placed the whole
  * range in one piece of RAM.
  */
+#define _GNU_SOURCE
 #include "vmm/mem/gmem.h"
 
 #include <string.h>
