@@ -1,6 +1,7 @@
 """That the search of 10-ends.py can fail: the same runs where nothing is overwritten."""
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -17,6 +18,7 @@ NOTHING = {**NO_VCPU,
            "vmm/mem/wipe.c": [("memset(at, 0, bytes);", "(void)bytes;")],
            "tools/libdolania/discard.c": [("if (!is_zero(base", "if (0 && !is_zero(base"),
                                           ("explicit_bzero(base + at, bytes);", "(void)base;")]}
+KERNEL_LIMIT_S = 2400  # a kernel, from nothing, on a busy machine
 
 
 def variant(name, changes):
@@ -54,21 +56,38 @@ def test_hits_when_nothing_is_overwritten():
 
 
 @slow
+def test_hits_when_vmm_and_supervisor_are_both_killed():
+    """Nobody is left who could overwrite: what docs/discard.md says is not promised is really not had."""
+    run = Life.get().run("both_killed", during=False)
+    tell(f"VMM and dolania both killed: {run.after}")
+    assert run.after.bytes(MEMORY) > 8 << 20, run.after
+
+
+@slow
 def test_hits_when_the_vcpu_is_not_overwritten():
-    """Memory is: so all that is found are registers, of both kinds."""
-    run = Life.get().run("cancel", variant("vcpu-not-overwritten", NO_VCPU), during=False)
-    tell(f"vCPU not overwritten: {run.after}")
-    assert run.after.hits(MEMORY) == 0, run.after
-    assert run.after.places["gpr"].words == 16, run.after
-    assert run.after.places["ymm"].words > 0, run.after
+    """Memory is: so all that is found are registers, of both kinds.
+
+    As many runs as 10-ends.many_runs_leave_nothing has, or fewer: that one finds none.
+    """
+    dolania = variant("vcpu-not-overwritten", NO_VCPU)
+    runs = []
+    # Now and then the host has used a freed page again before the dump: of several runs, some show it.
+    for _ in range(8):
+        run = Life.get().run("cancel", dolania, during=False)
+        tell(f"vCPU not overwritten: {run.after}")
+        assert run.after.hits(MEMORY) == 0, run.after
+        runs.append(run.after.places)
+    for place, words in (("gpr", 16), ("ymm", 64)):
+        assert sum(place in p and p[place].words == words for p in runs) >= 2, runs
 
 
 @slow
 def test_hits_after_a_run_of_qemu_microvm():
     """The same program as the init of the same kernel in QEMU's microvm, ended by SIGTERM."""
+    life = Life.get()
+    signal.alarm(KERNEL_LIMIT_S)
     for command in (["kernel-config/build.sh", "microvm"],
                     ["guest/build.sh", "--init", f"{OUT}/in/fill", f"{OUT}/peer.cpio"]):
-        life = Life.get()
         subprocess.run(command, cwd=TOP, stdin=subprocess.DEVNULL, check=True)
     run = life.run("peer", kernel=f"{TOP}/build/bench/vmlinux-microvm")
     tell(f"QEMU microvm: while it ran {run.during.bytes()} bytes of canary; after it: {run.after}")

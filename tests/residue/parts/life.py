@@ -113,6 +113,7 @@ class Life:
     def __init__(self):
         signal.alarm(LIFE_LIMIT_S)  # the test that comes first also makes the host
         compile_parts()
+        self.filled_s = 3       # from a run's start to full memory; the longest so far
         self.dir = tempfile.TemporaryDirectory(prefix="dump-", dir=OUT)
         self.host = subprocess.Popen(
             [f"{TOP}/tools/kvm-host", "--quiet", "--root", "--cpus", "2", "--memory", MEMORY, "--",
@@ -151,8 +152,9 @@ class Life:
         seed = canary.new_seed()
         # A new name each time: the host inside takes what it knows of the old one for granted.
         path = {name: os.path.join(self.dir.name, f"{name}-{seed[:8]}") for name in ("during", "after", "flags")}
-        answer = self.ask({"end": end, "seed": seed, "dolania": dolania, **path, **more,
-                           **({} if during else {"during": None})})
+        answer = self.ask({"end": end, "seed": seed, "dolania": dolania, "wall_s": int(6 + 2 * self.filled_s),
+                           **path, **more, **({} if during else {"during": None})})
+        self.filled_s = max(self.filled_s, answer["filled_s"])
         with open(path["flags"], "rb") as f:
             flags = memoryview(f.read()).cast("Q").tolist()
         run = Run(seed, answer, search(path["during"], seed) if during else None,
