@@ -176,6 +176,9 @@ static enum err blk_notify(void *self, unsigned queue)
 		struct chain c;
 		bool got;
 
+		/* A ring full can take a second; a limit of the run must not wait for it. */
+		if (i > 0 && b->over && b->over(b->over_ctx))
+			break;
 		e = queue_pop(q, &c, &got);
 		if (e == OK && !got)
 			break;

@@ -41,6 +41,12 @@ struct blk {
 	int fd;
 	bool writable;
 	uint64_t bytes;
+	/*
+	 * May be NULL; set by the bus.  Asked between two requests of one kick: is
+	 * the run over?  Then the rest stays in the ring, as the guest runs no more.
+	 */
+	bool (*over)(void *ctx);
+	void *over_ctx;
 	int *host_errno;
 	uint64_t read_bytes, write_bytes;	/* moved so far */
 	uint64_t requests;

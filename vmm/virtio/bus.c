@@ -33,6 +33,8 @@ enum err bus_init(struct bus *b, const struct bus_config *c)
 		mc.slot = i + 1;
 		e = blk_init(&b->blk[i], &c->disk[i], &b->dev[i + 1], &mc, &space,
 			     &b->host_errno);
+		b->blk[i].over = c->over;
+		b->blk[i].over_ctx = c->ctx;
 		if (e == OK)
 			e = mmio_init(&b->dev[i + 1], &mc);
 	}

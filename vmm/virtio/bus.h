@@ -45,6 +45,8 @@ struct bus_config {
 	void (*raise)(void *ctx, unsigned pin);
 	/* A whole control frame from the guest (already copied, still hostile). */
 	void (*frame)(void *ctx, const struct wire_frame *frame);
+	/* A limit of the run has passed: long work may stop.  May be NULL. */
+	bool (*over)(void *ctx);
 	void *ctx;
 };
 
