@@ -1,4 +1,6 @@
 """Test functions for tests/run, one a case and build, one a control."""
+import os
+
 import lib
 
 from . import build, cases, controls, harness
@@ -17,6 +19,10 @@ def ready():
 def judge(case, which):
     """An emulated host is itself a process that others keep from running: there a limit may be late, twice."""
     ready()
+    if case.waits is not None:
+        with open(os.path.join(lib.TOP, case.waits[0]), encoding="utf-8") as f:
+            if case.waits[1] not in f.read():
+                raise lib.Skip(f"waits for {case.waits}")
     for left in range(2 if lib.EMULATED else 0, -1, -1):
         try:
             return harness.judge(case, which, symbols=symbols)
