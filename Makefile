@@ -58,8 +58,8 @@ bench: setup
 surface: setup
 	@tests/surface/run $(if $(FULL),--full) $(if $(UPDATE),--update)
 
-# Everything a run needs.  Each step keeps what it made and is quick when
-# nothing changed.
+#: make setup       everything a run needs: packages, kernel, images, programs
+# Each step keeps what it made and is quick when nothing changed.
 setup: packages
 	@$(MAKE) --no-print-directory kernel images
 	@tools/make/step 'programs' $(MAKE) --no-print-directory -j$(JOBS) build
@@ -76,10 +76,13 @@ images:
 
 #: make install     into $(DESTDIR)$(PREFIX); run 'make setup' before
 install:
+	@[ -x build/bin/dolania ] || { echo "nothing is built yet: run 'make setup' first" >&2; exit 1; }
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania
 	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 build/libexec/dolania/dolania-vmm $(DESTDIR)$(PREFIX)/libexec/dolania/
-	install -d $(DESTDIR)$(PREFIX)/share/dolania/apparmor
+	install -D -m 644 docs/man/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
+	install -d $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania/apparmor
+	install -m 644 README.md LICENSE docs/*.md docs/result.schema.json $(DESTDIR)$(PREFIX)/share/doc/dolania/
 	sed 's|@PREFIX@|$(PREFIX)|g' tools/apparmor/dolania.in > $(DESTDIR)$(PREFIX)/share/dolania/apparmor/dolania
 	cd build/share/dolania && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/dolania/{} \;
 

@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import time
 
-from lib import (DOLANIA, SHARE, SLOWNESS, Skip, dolania, private_dev, read_result, run, scratch,
+from lib import (DOLANIA, SHARE, SLOWNESS, Skip, dolania, needs, private_dev, read_result, run, scratch,
                  write_file)
 
 
@@ -316,3 +316,49 @@ def test_program_files_missing():
                            timeout=60 * SLOWNESS, check=False)
         assert p.returncode == 125, p
         assert len(p.stderr.splitlines()) == 1 and p.stderr.startswith(b"dolania: "), p
+
+
+# What a newcomer tripped over.
+
+def test_in_names_the_file_that_cannot_be_read():
+    if os.geteuid() == 0:
+        before = ("setpriv", "--reuid=4321", "--regid=4321", "--clear-groups")
+    else:
+        before = ()
+    with scratch() as d:
+        os.chmod(d, 0o777)
+        os.mkdir(os.path.join(d, "in"))
+        secret = write_file(os.path.join(d, "in"), "secret", "x", mode=0)
+        r = run("--in", os.path.join(d, "in"), "-c", "true", before=before, directory=d, env={"XDG_CACHE_HOME": d})
+        assert (r.code, r.reason, r.errlines) == (125, "usage", 1), r
+        assert f"{secret}: Permission denied" in r.errtext
+
+
+def test_a_runtime_the_script_asks_for_is_the_scripts_failure():
+    with scratch() as d:
+        for name, text in (("m.js", "1"), ("m", "#!/usr/bin/env node\n1")):
+            r = run(write_file(d, name, text))
+            assert (r.code, r.reason, r.result["end"]["by"], r.errlines) == (127, "not_found", "guest", 1), r
+            assert name in r.errtext and "'node'" in r.errtext
+            assert run("--exit-code", "isolate", os.path.join(d, name)).code == 1
+
+
+@needs("build/share/dolania/images/python.erofs")
+def test_windows_line_ends_are_told_also_with_env():
+    with scratch() as d:
+        r = run(write_file(d, "w.py", "#!/usr/bin/env python3\r\nprint(1)\r\n"))
+        assert (r.code, r.errlines) == (127, 1), r
+        assert "carriage return" in r.errtext and "carriage return" in r.result["end"]["notes"][0]
+
+
+def test_in_must_not_hide_the_script():
+    with scratch() as d:
+        r = run("--in", f"{d}:/work", write_file(d, "job.sh", "true\n"))
+        assert (r.code, r.reason, r.errlines) == (125, "usage", 1), r
+        assert "hides" in r.errtext
+
+
+def test_result_dash_is_refused():
+    r = dolania("run", "--result", "-", "-c", "true")
+    assert r.code == 125 and "--result-fd 1" in r.errtext and r.errlines == 1, r
+    assert not os.path.exists("-")

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysinfo.h>
 #include <sys/utsname.h>
@@ -75,8 +76,15 @@ static void check_kvm(struct checkup *c)
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (kvm < 0) {
-		line(c, BROKEN, "/dev/kvm", strerror(errno), errno == EACCES || errno == EPERM ?
+		struct stat st;
+		int error = errno;
+		bool denied = error == EACCES || error == EPERM;
+		bool group = stat("/dev/kvm", &st) == 0 && st.st_gid != 0 && (st.st_mode & 0060) == 0060;
+
+		line(c, BROKEN, "/dev/kvm", strerror(error), denied && group ?
 		     "join the group that owns it: sudo usermod -aG kvm \"$USER\", then log in again" :
+		     denied ?
+		     "let yourself in: sudo setfacl -m \"u:$USER:rw\" /dev/kvm (or chgrp it to a group of yours and chmod g+rw)" :
 		     "enable virtualization (VT-x or AMD-V) in the firmware, then: sudo modprobe kvm_intel (or "
 		     "kvm_amd); in a virtual machine ask its host for nested virtualization; without either, "
 		     "'tools/kvm-host -- COMMAND' runs COMMAND in an emulated KVM host");

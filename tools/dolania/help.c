@@ -16,7 +16,7 @@ static const char overview[] =
 	"'dolania help run' lists the options; dolania(1) is the manual.\n";
 
 static const char run[] =
-	"usage: dolania run [options] FILE [ARG...]       a script ('-': read it from stdin)\n"
+	"usage: dolania run [options] FILE [ARG...]       a script ('-': read it from stdin); all after FILE is its own\n"
 	"       dolania run [options] -c CODE [-- ARG...] code on the command line\n"
 	"       dolania run [options] --exec -- PROG [ARG...]   a program that is in the image\n"
 	"\n"

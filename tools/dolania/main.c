@@ -187,15 +187,6 @@ static bool write_result(const struct command *c, const struct dolania_result *r
 	return false;
 }
 
-static void tell_truncated(const struct dolania_options *o, const char *name, const struct dolania_stream *t)
-{
-	char limit[32];
-
-	if (t->truncated)
-		say("note: %s was cut after %s of %llu bytes; raise it with --output", name,
-		    dolania_format_bytes(o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
-}
-
 /* --quiet silences what the script did and what limits did to it, not trouble of the host's. */
 static bool is_script_matter(enum dolania_reason reason)
 {
@@ -210,7 +201,7 @@ static bool is_script_matter(enum dolania_reason reason)
 
 static void tell(const struct command *c, const struct dolania_result *r)
 {
-	bool any = r->message[0] != '\0' || r->note[0][0] != '\0' || r->out.truncated || r->err.truncated;
+	bool any = r->message[0] != '\0' || r->note[0][0] != '\0';
 
 	if (c->quiet && is_script_matter(r->reason))
 		return;
@@ -223,8 +214,6 @@ static void tell(const struct command *c, const struct dolania_result *r)
 		say("%s", r->message);
 	if (c->quiet)
 		return;
-	tell_truncated(&c->run, "stdout", &r->out);
-	tell_truncated(&c->run, "stderr", &r->err);
 	for (unsigned i = 0; i < DOLANIA_NOTES && r->note[i][0] != '\0'; i++)
 		say("note: %s", r->note[i]);
 }

@@ -261,6 +261,10 @@ void options_parse(struct command *c, int argc, char **argv)
 		wrong(c, c->run.form == DOLANIA_EXEC ? "--exec needs a program: dolania run --exec -- PROG [ARG...]"
 						     : "nothing to run: give FILE ('-' is stdin), -c CODE, "
 						       "or --exec -- PROG; 'dolania help run' tells more");
+	if (c->result_file != NULL && strcmp(c->result_file, "-") == 0) {
+		c->result_file = NULL;
+		wrong(c, "--result -: for stdout write --result-fd 1, for a file of that name ./-");
+	}
 	if (c->result_file != NULL && c->result_fd >= 0)
 		wrong(c, "--result and --result-fd exclude each other");
 }

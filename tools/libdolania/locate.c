@@ -141,6 +141,11 @@ int locate_image(struct session *s, const char *runtime)
 		char known[256];
 
 		dolania_list_runtimes(&s->paths, known, sizeof(known));
+		s->r->code = ENOENT;
+		if (s->o->runtime == NULL && strcmp(runtime, "base") != 0)	/* the script's own wish, and the script's failure */
+			return session_fail(s, DOLANIA_NOT_FOUND, "%s: needs the runtime '%s', which is not there; there "
+					    "are: %s; --runtime names another or the path of an image", s->o->script,
+					    runtime, known);
 		return session_fail(s, DOLANIA_USAGE, "unknown runtime '%s'; --runtime takes one of: %s; or the "
 				    "path of an image (with a '/' in it)", runtime, known);
 	}

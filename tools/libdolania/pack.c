@@ -9,6 +9,7 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -117,6 +118,18 @@ static int take_read_only(struct session *s, int fd)
 	return 0;
 }
 
+/* After a failure: is it that some file cannot be read?  One packing a time in a process. */
+static char unreadable[4096];
+
+static int find_unreadable(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+	(void)where;
+	if (type != FTW_DNR && type != FTW_NS && (S_ISLNK(st->st_mode) || access(path, R_OK) == 0))
+		return 0;
+	snprintf(unreadable, sizeof(unreadable), "%s", path);
+	return 1;
+}
+
 static int check_directory(struct session *s)
 {
 	const char *dir = s->o->in_dir;
@@ -159,6 +172,10 @@ int pack_input(struct session *s)
 	if (s->cancel_signal != 0)
 		goto out;
 	if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+		if (nftw(dir, find_unreadable, 16, FTW_PHYS) > 0) {
+			session_fail(s, DOLANIA_USAGE, "--in %s: %s: %s", s->o->in_dir, unreadable, strerror(EACCES));
+			goto out;
+		}
 		last_line(log, why, sizeof(why));
 		session_fail(s, DOLANIA_HOST_IO, "--in %s: %s failed: %s", s->o->in_dir, MKFS,
 			     why[0] != '\0' ? why : "it did not say why");

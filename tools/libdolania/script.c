@@ -262,6 +262,10 @@ int script_prepare(struct session *s)
 		if (open_script(s) < 0)
 			return -1;
 		choose_place(s);
+		if (s->o->in_dir != NULL && s->o->in_path != NULL && strcmp(s->o->in_path, "/work") == 0)
+			return session_fail(s, DOLANIA_USAGE, "--in DIR:/work hides the place of the script, which is "
+					    "read-only then; choose another, or run a script of DIR: --exec -- "
+					    "INTERPRETER /work/SCRIPT");
 		read_interpreter_line(&s->script);
 	}
 	s->argv = calloc(s->o->args_count + 5, sizeof(*s->argv));

@@ -109,11 +109,20 @@ static void tell_refusals(struct session *s, const uint64_t *v)
 	char size[32];
 
 	if (v[WIRE_EXIT_PIDS_REFUSED] > 0)
-		session_note(s, "guest refused %" PRIu64 " new processes (--pids %" PRIu32 ", peak %" PRIu64 ")",
-			     v[WIRE_EXIT_PIDS_REFUSED], s->o->pids, v[WIRE_EXIT_PIDS_PEAK]);
+		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 ")",
+			     v[WIRE_EXIT_PIDS_REFUSED], v[WIRE_EXIT_PIDS_REFUSED] == 1 ? "" : "es", s->o->pids, v[WIRE_EXIT_PIDS_PEAK]);
 	if (v[WIRE_EXIT_OOM_KILLS] > 0 && s->r->reason != DOLANIA_GUEST_OOM)
 		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s)",
 			     v[WIRE_EXIT_OOM_KILLS], dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
+}
+
+/* Windows line ends are the one cause that nobody sees. */
+static void tell_line_ends(struct session *s)
+{
+	const struct script *c = &s->script;
+
+	if (strchr(c->interp, '\r') != NULL || strchr(c->interp_arg, '\r') != NULL)
+		session_note(s, "the '#!' line of the script ends in a carriage return; save it with Unix line ends");
 }
 
 static void guest_exit(struct session *s)
@@ -126,6 +135,8 @@ static void guest_exit(struct session *s)
 	if (v[WIRE_EXIT_KIND] == WIRE_KIND_EXITED && code <= 255) {
 		s->r->code = (int)code;
 		session_fail(s, DOLANIA_EXITED, "%s", "");
+		if (code == 126 || code == 127)
+			tell_line_ends(s);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_SIGNALED && code >= 1 && code <= 64) {
 		kill_by_signal(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_NOT_EXECUTABLE) {
@@ -324,6 +335,15 @@ static void lost_output(struct session *s, const char *name, int error)
 		session_fail(s, DOLANIA_HOST_IO, "cannot write %s: %s; output was lost", name, strerror(error));
 }
 
+static void tell_truncated(struct session *s, const char *name, const struct dolania_stream *t)
+{
+	char limit[32];
+
+	if (t->truncated)
+		session_note(s, "%s was cut after %s of %llu bytes; raise it with --output", name,
+			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
+}
+
 void verdict(struct session *s)
 {
 	struct dolania_result *r = s->r;
@@ -338,6 +358,8 @@ void verdict(struct session *s)
 		cancelled(s);
 		return;
 	}
+	tell_truncated(s, "stdout", &r->out);
+	tell_truncated(s, "stderr", &r->err);
 	lost_output(s, "stdout", r->out.error);
 	lost_output(s, "stderr", r->err.error);
 	if (r->vmm_killed && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)
