@@ -20,7 +20,7 @@
 
 /* Limits that no stock guest comes near, once its init is ready. */
 #define STORM_WINDOW_NS 1000000000u
-enum { STORM_EXITS = 8192, EXITS_PER_CHAIN = 4, SWEEP_MSRS = 64 };
+enum { STORM_EXITS = 8192, EXITS_PER_CHAIN = 4, SWEEP_MSRS = 64, SWEEP_UNMAPPED = 1024 };
 
 static unsigned severity(const struct run *r, unsigned after_ready)
 {
@@ -149,6 +149,9 @@ static void on_mmio(struct run *r)
 		report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_MMIO, addr);
 	}
 	r->page->exits[kind]++;
+	/* KVM remembers each such place in tables of its own, which nothing else bounds. */
+	if (r->page->exits[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED && !claimed)
+		end_hostile(r, REPORT_EV_UNMAPPED_SWEEP, addr, "the guest swept through addresses without memory");
 	mind_storm(r, addr);
 }
 
@@ -270,7 +273,7 @@ static void handle_exit(struct run *r)
 	end_stuck(r, "KVM left the guest for a reason outside our table");
 }
 
-static void take_signals(struct run *r)
+static void drain_signals(struct run *r)
 {
 	static const struct timespec now = { 0, 0 };
 	int sig;
@@ -282,9 +285,26 @@ static void take_signals(struct run *r)
 			run_end(r, REPORT_END_CPU_LIMIT, 0, "");
 		else if (sig == SIGTERM)
 			run_end(r, REPORT_END_CANCELLED, 0, "");
+		else if (sig == SIGIO)
+			r->pump_due = true;
 	}
-	if (!r->over)
+}
+
+bool loop_over(void *ctx)
+{
+	struct run *r = ctx;
+
+	drain_signals(r);
+	return r->over;
+}
+
+/* Between two entries of the guest. */
+static void serve_signals(struct run *r)
+{
+	if (!r->over && r->pump_due) {
+		r->pump_due = false;
 		settle(r, bus_pump(&r->bus));
+	}
 }
 
 void loop_guest(struct run *r)
@@ -294,9 +314,12 @@ void loop_guest(struct run *r)
 
 		if (e == 0) {
 			handle_exit(r);
+			serve_signals(r);
 		} else if (e == EINTR) {
 			r->page->exits[REPORT_EXIT_INTR]++;
-			take_signals(r);
+			drain_signals(r);
+			r->pump_due = true;
+			serve_signals(r);
 		} else if (e == EIO && r->page->phase >= REPORT_READY) {
 			/* KVM gave the machine up for what the guest did: an SMI to itself, for one. */
 			end_hostile(r, REPORT_EV_STUCK, (uint64_t)e, "the guest made KVM give up its machine (KVM_RUN: EIO)");

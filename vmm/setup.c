@@ -97,7 +97,7 @@ static enum err setup_devices(struct run *r)
 	const int in[WIRE_PORTS] = { -1, r->c->job_fd, r->c->stdin_fd, -1, -1, -1 };
 	const int out[WIRE_PORTS] = { -1, -1, -1, r->c->stdout_fd, r->c->stderr_fd, r->c->out_fd };
 	struct bus_config b = { .mem = &r->mem, .disks = r->c->disks, .raise = loop_raise,
-				.frame = loop_frame, .ctx = r };
+				.frame = loop_frame, .over = loop_over, .ctx = r };
 	enum err err;
 
 	ioapic_init(&r->ioapic, 1 + r->c->disks, loop_msi, r);

@@ -28,6 +28,7 @@ struct run {
 	sigset_t signals;		/* SIGIO, SIGALRM, SIGVTALRM, SIGTERM: blocked but in KVM_RUN */
 	timer_t wall, cpu;
 	bool over;			/* the verdict is in the report */
+	bool pump_due;			/* a SIGIO was taken where its pipe could not be served */
 	struct idle {			/* exits that moved nothing, in one window of time */
 		uint64_t since;		/* CLOCK_MONOTONIC ns; 0: no window yet */
 		uint64_t chains;	/* bus_chains() at its start */
@@ -47,6 +48,7 @@ void loop_guest(struct run *r);
 void loop_raise(void *ctx, unsigned pin);
 void loop_frame(void *ctx, const struct wire_frame *frame);
 void loop_msi(void *ctx, uint64_t address, uint32_t data);
+bool loop_over(void *ctx);	/* a signal ended the run meanwhile: no more work for the guest */
 
 /* End the run with this verdict. */
 static inline void run_end(struct run *r, enum report_end end, int host_errno, const char *detail)

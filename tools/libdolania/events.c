@@ -26,6 +26,7 @@ static const char *const kinds[REPORT_EV_KINDS] = {
 	[REPORT_EV_VSOCK_REFUSED] = "vsock_refused", [REPORT_EV_SHUTDOWN] = "shutdown",
 	[REPORT_EV_MSR_SWEEP] = "msr_sweep", [REPORT_EV_EXIT_STORM] = "exit_storm",
 	[REPORT_EV_STUCK] = "stuck", [REPORT_EV_BUS_LOCK] = "bus_lock", [REPORT_EV_NOTIFY] = "notify",
+	[REPORT_EV_UNMAPPED_SWEEP] = "unmapped_sweep",
 	[REPORT_EV_GUEST_OOM] = "guest_oom", [REPORT_EV_KERNEL_OOPS] = "kernel_oops",
 	[REPORT_EV_VMM_FAULT] = "vmm_fault",
 };

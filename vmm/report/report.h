@@ -101,6 +101,7 @@ enum report_event_kind {
 	REPORT_EV_STUCK,	/* KVM cannot go on from what the guest did: exit reason or suberror */
 	REPORT_EV_BUS_LOCK,	/* VMX: an atomic access over two cache lines locked the bus */
 	REPORT_EV_NOTIFY,	/* VMX: the guest blocked all events for a whole notify window */
+	REPORT_EV_UNMAPPED_SWEEP,	/* so many unmapped accesses that KVM's tables for them grow */
 	/* what the supervisor adds */
 	REPORT_EV_GUEST_OOM,
 	REPORT_EV_KERNEL_OOPS,	/* in the guest's kernel log */
