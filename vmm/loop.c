@@ -171,6 +171,17 @@ static void on_io(struct run *r)
 	mind_storm(r, k->io.port);
 }
 
+/* A kernel may ask for the same one for ever: a debugger's block step does. */
+static bool new_denied_msr(struct run *r, uint32_t msr)
+{
+	for (unsigned i = 0; i < r->denied_msrs; i++)
+		if (r->denied[i] == msr)
+			return false;
+	if (r->denied_msrs < SWEEP_MSRS)
+		r->denied[r->denied_msrs++] = msr;
+	return true;
+}
+
 /* An MSR outside the allow-list (kvm/msr.c): #GP, as on a CPU without it. */
 static void on_msr(struct run *r)
 {
@@ -180,7 +191,7 @@ static void on_msr(struct run *r)
 	report_event(&r->report, severity(r, 1), REPORT_EV_MSR, k->msr.index);
 	k->msr.data = 0;
 	k->msr.error = 1;
-	if (r->page->phase >= REPORT_READY && ++r->denied_msrs == SWEEP_MSRS)
+	if (r->page->phase >= REPORT_READY && new_denied_msr(r, k->msr.index) && r->denied_msrs == SWEEP_MSRS)
 		end_hostile(r, REPORT_EV_MSR_SWEEP, k->msr.index, "the guest swept through MSRs it does not have");
 }
 

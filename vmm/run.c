@@ -72,14 +72,11 @@ static void count(struct run *r)
 static void discard(struct run *r, bool has_vcpu)
 {
 	uint64_t start = report_now_ns(), held = 0, wiped = 0;
+	bool cleared = !has_vcpu || vcpu_clear(&r->vm);
 
-	if (has_vcpu)
-		vcpu_clear(&r->vm);
 	/* On failure the supervisor finds bytes unwiped and does it itself. */
 	if (wipe_ram(&r->mem, r->c->ram_fd, &held, &wiped) != OK)
 		wiped = 0;
-	else if (has_vcpu)
-		vcpu_flush(&r->vm, &r->signals);
 	r->page->touched_bytes = held;
 	r->page->wiped_bytes = wiped;
 	r->page->wipe_ns = report_now_ns() - start;
@@ -88,6 +85,10 @@ static void discard(struct run *r, bool has_vcpu)
 	if (r->report.alone)
 		memset(r->page, 0, REPORT_SHARED_BYTES);
 	__asm__ volatile("" : : "r"(r->page) : "memory");
+	/* Last, because it asks KVM to run: guest page 0 must be zero for it. */
+	if (has_vcpu)
+		cleared = wiped == held && vcpu_flush(&r->vm, &r->signals) && cleared;
+	r->page->vcpu_cleared = cleared;
 }
 
 int run(const struct run_config *c)

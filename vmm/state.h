@@ -34,7 +34,8 @@ struct run {
 		uint64_t chains;	/* bus_chains() at its start */
 		uint32_t exits;
 	} idle;
-	uint32_t denied_msrs;		/* after init was ready */
+	uint32_t denied[64];		/* MSRs asked for after init was ready, each once */
+	unsigned denied_msrs;
 	uint64_t refused;		/* vsock connections that were reported */
 };
 

@@ -90,6 +90,19 @@ def test_cpu_limit_does_not_count_sleep():
     assert (r.code, r.reason) == (7, "exited"), r
 
 
+def test_the_callers_own_cpu_limit_is_no_fault():
+    """Found in review: its SIGKILL looked like an attack on the VMM."""
+    cpu = wall_s()
+    r = run("-c", "while :; do :; done", before=("prlimit", f"--cpu={cpu}:{cpu}"))
+    assert (r.code, r.reason) == (124, "cpu_limit") and "ulimit -t" in r.errtext, r
+
+
+def test_a_limit_on_file_sizes_is_told():
+    """Found in review: SIGXFSZ killed the supervisor, without a word and without a result."""
+    r = run("-c", "true", before=("prlimit", "--fsize=2048000"))
+    assert (r.code, r.reason, r.errlines) == (125, "host_oom", 1) and "ulimit -f" in r.errtext, r
+
+
 def test_wall_limit_writing():
     wall = wall_s()
     r = in_time(lambda: run("--wall", f"{wall}s", "--output", "64K", "-c", "yes partial"))

@@ -362,3 +362,13 @@ def test_result_dash_is_refused():
     r = dolania("run", "--result", "-", "-c", "true")
     assert r.code == 125 and "--result-fd 1" in r.errtext and r.errlines == 1, r
     assert not os.path.exists("-")
+
+
+def test_pipes_in_place_of_files_are_refused_at_once():
+    """Found in review: open(2) waited for a writer, deaf to signals."""
+    with scratch() as d:
+        path = os.path.join(d, "fifo")
+        os.mkfifo(path)
+        for option in ("--kernel", "--initrd", "--runtime"):
+            r = run(option, path, "-c", "true", timeout=10)
+            assert r.code == 125 and r.errlines == 1 and "regular file" in r.errtext, r

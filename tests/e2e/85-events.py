@@ -116,6 +116,34 @@ def test_memory_hog_is_no_attack():
     assert worst(r) == "S1"
 
 
+@needs(PYTHON)
+def test_a_debugger_is_no_attack():
+    """Found in review: block steps make the guest's kernel ask for one and the same MSR, each time."""
+    r = run("--runtime", "python", "-c", """
+import ctypes, os, signal, sys
+libc = ctypes.CDLL(None)
+libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+pid = os.fork()
+if pid == 0:
+    libc.ptrace(0, 0, None, None)
+    os.kill(os.getpid(), signal.SIGSTOP)
+    for i in range(10000):
+        pass
+    os._exit(0)
+os.waitpid(pid, 0)
+steps = 0
+while steps < 500:
+    libc.ptrace(33, pid, None, None)
+    if not os.WIFSTOPPED(os.waitpid(pid, 0)[1]):
+        break
+    steps += 1
+print(steps, flush=True)
+os._exit(0)
+""")
+    assert (r.code, r.reason) == (0, "exited") and int(r.text) > 100, r
+    assert worst(r) <= "S1", r
+
+
 def test_panic_is_odd_and_no_attack():
     r = run(*guest_with(init="panics"), "-c", "true")
     assert r.reason == "guest_panic", r

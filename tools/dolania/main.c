@@ -77,6 +77,7 @@ static int open_signals(sigset_t *set)
 			sigaddset(set, signals[i]);
 	}
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);	/* ulimit -f is EFBIG then, and told */
 	signal(SIGCHLD, SIG_DFL);	/* an inherited SIG_IGN would lose the VMM's status */
 	if (sigprocmask(SIG_BLOCK, set, NULL) < 0)
 		return -1;

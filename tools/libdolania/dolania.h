@@ -14,7 +14,7 @@
  *
  * The call starts the VMM process, relays its streams, and returns when the VM
  * is gone and its memory overwritten.  One call a time in a process: it reaps
- * its own child only, but SIGPIPE must be ignored or blocked and SIGCHLD not
+ * its own child only, but SIGPIPE and SIGXFSZ must be ignored or blocked and SIGCHLD not
  * ignored by the caller.  Nothing of the caller's is changed: no fd flag, no
  * signal disposition, no working directory.
  *

@@ -78,7 +78,7 @@ int locate_open(struct session *s, const char *path, const char *what, enum dola
 {
 	struct stat st;
 
-	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);	/* a pipe must not make us wait */
 	if (*fd < 0)
 		return session_fail(s, why, "%s: cannot open %s: %s", path, what, strerror(errno));
 	if (fstat(*fd, &st) < 0 || !S_ISREG(st.st_mode))

@@ -147,7 +147,6 @@ static json_t *result_discard(const struct dolania_result *r)
 	static const char *const excluded[] = {
 		"bytes in kernel pipe buffers on their way to the reader",
 		"pages the host swapped out or migrated (unless it runs init_on_free=1)",
-		"registers kept inside KVM, when the VMM was killed",
 	};
 	const struct dolania_discard *d = &r->discard;
 	json_t *o = json_object(), *list = json_array();
@@ -161,6 +160,8 @@ static json_t *result_discard(const struct dolania_result *r)
 	json_put(o, "locked", json_boolean(r->report.locked == 1));
 	for (size_t i = 0; i < sizeof(excluded) / sizeof(excluded[0]); i++)
 		json_add(list, json_string(excluded[i]));
+	if (r->report.vcpu_cleared != 1)
+		json_add(list, json_string("the vCPU's registers inside KVM, which were not overwritten"));
 	json_put(o, "excluded", list);
 	return o;
 }

@@ -61,6 +61,9 @@ int spawn_prepare(struct session *s)
 
 	f->ram = sealed_memfd("dolania-ram", s->ram_bytes);
 	f->shared = sealed_memfd("dolania-shared", REPORT_SHARED_BYTES);
+	if ((f->ram < 0 || f->shared < 0) && errno == EFBIG)
+		return session_fail(s, DOLANIA_HOST_OOM, "no memory for the guest: the limit on file sizes (ulimit -f) "
+				    "counts for it; lift it or lower --memory");
 	if (f->ram < 0 || f->shared < 0)
 		return session_fail(s, DOLANIA_HOST_OOM, "no memory for the guest: %s", strerror(errno));
 	if (make_pipe(f->out) < 0 || make_pipe(f->err) < 0 || make_pipe(f->notice) < 0 ||

@@ -41,7 +41,7 @@ struct loop {
 	struct pollfd p[SLOTS];
 	bool gone;			/* the VMM was reaped */
 	bool abandon;			/* cancelled again while output waits for its reader */
-	uint64_t cancel_at, resumed_at;
+	uint64_t cancel_at, resumed_at, ended_at;
 	bool asked;			/* whether this KVM can boot a Linux */
 	struct input in;
 	char log[1024];
@@ -70,8 +70,6 @@ static uint64_t kill_at(const struct loop *l, uint64_t due)
 		return 0;
 	if (due < l->resumed_at)
 		due = l->resumed_at;
-	if (phase(l) >= REPORT_ENDED)
-		return due + WIPE_NS + l->s->ram_bytes * WIPE_NS_PER_BYTE;
 	return due + (phase(l) == REPORT_SETUP ? SETUP_NS : GRACE_NS);
 }
 
@@ -84,6 +82,12 @@ static int mind_the_clock(struct loop *l)
 	uint64_t next = wall == 0 || (cancel != 0 && cancel < wall) ? cancel : wall;
 	uint64_t now;
 
+	/* Once it says that its guest runs no more it gets time to wipe, from then on, whatever the limits. */
+	if (l->ended_at == 0 && phase(l) >= REPORT_ENDED)
+		l->ended_at = now_ns();
+	if (l->ended_at != 0)
+		next = (l->ended_at > l->resumed_at ? l->ended_at : l->resumed_at) + WIPE_NS +
+		       s->ram_bytes * WIPE_NS_PER_BYTE;
 	if (l->gone || next == 0 || s->r->vmm_killed)
 		return -1;
 	now = now_ns();
@@ -336,7 +340,7 @@ void supervise(struct session *s)
 
 	l.s = s;
 	l.gone = l.abandon = l.asked = false;
-	l.cancel_at = l.resumed_at = 0;
+	l.cancel_at = l.resumed_at = l.ended_at = 0;
 	l.log_bytes = 0;
 	input_init(&l.in, o->stdin_fd, s->fd.in[1]);
 	s->fd.in[1] = -1;

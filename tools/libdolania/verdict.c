@@ -240,8 +240,15 @@ static void vmm_died(struct session *s)
 	int status = s->r->vmm_wait_status, sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
 	const char *name = sig != 0 ? sigabbrev_np(sig) : NULL;
 	const char *log = s->r->vmm_log;
+	struct rlimit ours;
 
 	s->r->code = sig;
+	if ((sig == SIGKILL || sig == SIGXCPU) && getrlimit(RLIMIT_CPU, &ours) == 0 && ours.rlim_cur != RLIM_INFINITY &&
+	    cpu_ns(&s->r->vmm_usage) + NS_PER_S >= ours.rlim_cur * NS_PER_S) {
+		session_fail(s, DOLANIA_CPU_LIMIT, "the caller's limit of CPU time (ulimit -t %llu) was reached; raise it",
+			     (unsigned long long)ours.rlim_cur);
+		return;
+	}
 	if (sig == SIGKILL && verdict_oom_kills() > s->oom_kills_before) {
 		session_fail(s, DOLANIA_HOST_OOM, "the VMM was killed, and the host's kernel killed processes for "
 			     "memory meanwhile; free memory or lower --memory");

@@ -16,6 +16,7 @@ enum {
 	RFLAGS_RESERVED = 2,
 };
 #define CR0_PG (1ull << 31)
+#define APIC_BASE_BSP (1ull << 8)
 
 /* Linux's 64-bit boot protocol: flat segments, paging on, interrupts off. */
 static void long_mode(struct kvm_sregs *s, const struct vcpu_start *start)
@@ -89,20 +90,22 @@ int vcpu_run(struct vm *vm)
  * KVM frees guest FPU state uncleared: replace it, and the registers, by
  * zeroes.  Failure leaves register-sized remnants in a process that exits.
  */
-void vcpu_clear(struct vm *vm)
+bool vcpu_clear(struct vm *vm)
 {
 	struct kvm_regs regs = { .rflags = RFLAGS_RESERVED };
 	const uint32_t mxcsr = 0x1f80;
 	struct kvm_xsave xsave;
+	bool cleared;
 
 	/* Only components named in the header (XSTATE_BV, byte 512) are copied. */
 	memset(&xsave, 0, sizeof(xsave));
 	memcpy((uint8_t *)xsave.region + 24, &mxcsr, sizeof(mxcsr));
 	memcpy((uint8_t *)xsave.region + 512, &vm->xcr0, sizeof(vm->xcr0));
-	(void)kvm_ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs);
-	(void)kvm_ioctl(vm->vcpu_fd, KVM_SET_XSAVE, &xsave);
+	cleared = kvm_ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) == 0 &&
+		  kvm_ioctl(vm->vcpu_fd, KVM_SET_XSAVE, &xsave) == 0;
 	/* The exit page holds the last MMIO or port data. */
 	memset((uint8_t *)vm->run, 0, (size_t)vm->run_bytes);
+	return cleared;
 }
 
 /*
@@ -110,8 +113,11 @@ void vcpu_clear(struct vm *vm)
  * block (VMCB, VMCS), which KVM writes at an entry only and frees uncleared.  So
  * the vCPU is entered once more, its registers zero and nothing mapped: it dies of
  * a triple fault before its first instruction.
+ *
+ * It stays the boot processor: any other would take a pending INIT as the order
+ * to wait for a SIPI, and KVM_RUN would never return.
  */
-void vcpu_flush(struct vm *vm, const sigset_t *signals)
+bool vcpu_flush(struct vm *vm, const sigset_t *signals)
 {
 	enum { TRIES = 16 };
 	static const struct timespec now = { 0, 0 };
@@ -119,13 +125,23 @@ void vcpu_flush(struct vm *vm, const sigset_t *signals)
 	struct kvm_mp_state not_halted = { .mp_state = KVM_MP_STATE_RUNNABLE };
 	struct kvm_sregs sregs;
 
-	memset(&sregs, 0, sizeof(sregs));	/* the LAPIC is off then, too */
+	memset(&sregs, 0, sizeof(sregs));
 	long_mode(&sregs, &nowhere);
 	sregs.gdt.limit = 0;
-	if (kvm_ioctl(vm->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||
-	    kvm_ioctl(vm->vcpu_fd, KVM_SET_MP_STATE, &not_halted) < 0)
-		return;
-	/* A signal that waits makes it return before the entry. */
-	for (int i = 0; i < TRIES && vcpu_run(vm) == EINTR; i++)
-		(void)sigtimedwait(signals, NULL, &now);
+	sregs.apic_base = APIC_BASE_BSP;	/* and the LAPIC off */
+	for (int i = 0; i < TRIES; i++) {
+		int e;
+
+		if (kvm_ioctl(vm->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||
+		    kvm_ioctl(vm->vcpu_fd, KVM_SET_MP_STATE, &not_halted) < 0)
+			return false;
+		e = vcpu_run(vm);
+		if (e == 0 && vm->run->exit_reason == KVM_EXIT_SHUTDOWN)
+			return true;
+		if (e == EINTR)		/* a signal that waits makes it return before the entry */
+			(void)sigtimedwait(signals, NULL, &now);
+		else if (e != 0 || !vcpu_clear(vm))
+			return false;	/* else it finished the last access first: once more */
+	}
+	return false;
 }

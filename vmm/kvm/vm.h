@@ -12,6 +12,7 @@
 #define DOLANIA_KVM_VM_H
 
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "vmm/base/err.h"
@@ -51,15 +52,16 @@ int vcpu_run(struct vm *vm);
 /* Deliver an MSI; errors cannot be answered to a guest and are ignored. */
 void vm_msi(struct vm *vm, uint64_t address, uint32_t data);
 
-/* Overwrite registers and XSAVE state (after the last run). */
-void vcpu_clear(struct vm *vm);
+/* Overwrite registers and XSAVE state (after the last run).  False: KVM would not. */
+bool vcpu_clear(struct vm *vm);
 
 /*
  * After vcpu_clear(): one entry that runs no instruction, to overwrite what of the
  * registers is in the CPU's control block.  Guest page 0 must be zero: it is the
  * page tables.  `signals`: those of vcpu_signals(); pending ones are taken.
+ * False: KVM would not, and register-sized remnants stay.
  */
-void vcpu_flush(struct vm *vm, const sigset_t *signals);
+bool vcpu_flush(struct vm *vm, const sigset_t *signals);
 
 /* cpuid.c: set the guest's CPUID. */
 MUST_USE enum err cpuid_setup(struct vm *vm, int kvm_fd, const char **why);

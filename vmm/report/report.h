@@ -144,6 +144,8 @@ struct report {
 	uint64_t touched_bytes;	/* guest RAM that held pages at the end */
 	uint64_t wiped_bytes;	/* of it, and of the VMM's buffers, overwritten by the VMM */
 	uint64_t wipe_ns;
+	uint32_t vcpu_cleared;	/* registers and FPU state in KVM, too */
+	uint32_t reserved;
 	struct report_ring ring[REPORT_RINGS];
 	struct report_device device[REPORT_DEVICES];
 	struct report_violation violation;
