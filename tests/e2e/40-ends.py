@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 
-from lib import DOLANIA, SLOWNESS, guest_with, in_time, read_result, run, wall_s
+from lib import DOLANIA, SLOWNESS, guest_with, hostile, in_time, read_result, run, wall_s
 
 FIRST = "echo partial; printf 'no newline'; echo oops >&2; "
 KEPT = b"partial\nno newline"
@@ -226,6 +226,7 @@ def test_cancel_before_the_script_runs():
     assert said > 0
 
 
+@hostile
 def test_vmm_killed():
     """SIGKILL of the VMM from outside is an end like any other: a result, nothing left."""
     with tempfile.TemporaryDirectory() as d:
