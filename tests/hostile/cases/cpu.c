@@ -364,7 +364,7 @@ CASE(cpu_exit_storm)
 CASE(cpu_endless_string)
 {
 	CHECK_EQ(reg_read(DISK, MAGIC), 0x74726976);
-	ins((void *)0x2000000, 1ull << 60, 1);
+	ins((void *)(ram_end - 4096), 1ull << 60, 1);
 	SURVIVED();
 }
 

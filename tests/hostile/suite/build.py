@@ -3,6 +3,8 @@
 Everything is kept by content: `current()` says whether what is there was made
 of the sources as they are.
 """
+import contextlib
+import fcntl
 import glob
 import hashlib
 import os
@@ -104,6 +106,11 @@ def control_root(c):
     return os.path.join(OUT, "controls", c.name)
 
 
+def control_error(c):
+    """Why there is none, in a file: a control whose line is gone fails alone."""
+    return os.path.join(control_root(c), "error")
+
+
 def build_control(c):
     """Compile the changed copy of one file as make would, and link it with the others' objects."""
     home = control_root(c)
@@ -113,7 +120,8 @@ def build_control(c):
     for part in ("bin", os.path.dirname(VMM)):
         os.makedirs(os.path.join(home, part), exist_ok=True)
     with open(os.path.join(TOP, c.file), encoding="utf-8") as f:
-        write(changed, c.apply(f.read()).encode())
+        weak = c.apply(f.read())
+    write(changed, weak.encode())
     sanitize = c.build == "sanitizer"
     lines = make(sanitize, "--dry-run", "-W", c.file, target).splitlines()
     commands = [shlex.split(x) for x in lines if x.startswith(("gcc ", "musl-gcc "))]
@@ -131,7 +139,7 @@ def build_control(c):
 def build_all():
     want = digest()
     os.makedirs(OUT, exist_ok=True)
-    if os.path.exists(STAMP):
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(STAMP)
     make(False, "build")
     make(True, "build")
@@ -139,14 +147,20 @@ def build_all():
     build_disks()
     shutil.rmtree(os.path.join(OUT, "controls"), ignore_errors=True)
     for c in controls.CONTROLS:
-        build_control(c)
+        try:
+            build_control(c)
+        except (RuntimeError, ValueError) as e:
+            write(control_error(c), str(e).encode())
     write(STAMP, want.encode())
 
 
 def prepare():
-    """Outside of the emulated host this takes seconds; inside, minutes."""
-    if not current():
-        build_all()
+    """Outside of the emulated host this takes half a minute; inside, minutes."""
+    os.makedirs(OUT, exist_ok=True)
+    with open(os.path.join(OUT, "lock"), "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not current():
+            build_all()
 
 
 def symbols():

@@ -110,8 +110,11 @@ CONTROLS = [
     Control("msr_allowed", "one MSR more passes the filter: MTRRdefType",
             "vmm/kvm/msr.c", "	0x00000277,	/* PAT */", "	0x00000277, 0x2ff,	/* PAT */", "cpu_msr_sweep", OUTCOME),
     Control("sweep_unseen", "nobody counts the MSRs that were denied",
-            "vmm/loop.c", "++r->denied_msrs == SWEEP_MSRS)", "++r->denied_msrs == ~0u)", "cpu_msr_sweep_late",
+            "vmm/loop.c", "&& r->denied_msrs == SWEEP_MSRS)", "&& r->denied_msrs == ~0u)", "cpu_msr_sweep_late",
             OUTCOME),
+    Control("unmapped_unseen", "nobody counts the accesses to nothing",
+            "vmm/loop.c", "[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED", "[REPORT_EXIT_MMIO_UNMAPPED] == ~0ull",
+            "mem_sparse_reads", OUTCOME),
     Control("paravirtual_offered", "CPUID offers all of KVM's paravirtual features",
             "vmm/kvm/cpuid.c", "{ KVM_CPUID_FEATURES, ANY, BIT(KVM_FEATURE_CLOCKSOURCE2) | "
             "BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT), 0, 0, 0 },", "{ KVM_CPUID_FEATURES, ANY, ALL, 0, 0, 0 },",

@@ -7,22 +7,26 @@ from . import build, cases, controls, harness
 
 BY_NAME = {c.name: c for c in cases.CASES}
 symbols = None
+failed = None
 
 
 def ready():
-    global symbols
+    """Built once; what failed is not tried again for each test."""
+    global symbols, failed
+    if failed is not None:
+        raise failed
     if symbols is None:
-        build.prepare()
-        symbols = build.symbols()
+        try:
+            build.prepare()
+            symbols = build.symbols()
+        except Exception as e:
+            failed = e
+            raise
 
 
 def judge(case, which):
     """An emulated host is itself a process that others keep from running: there a limit may be late, twice."""
     ready()
-    if case.waits is not None:
-        with open(os.path.join(lib.TOP, case.waits[0]), encoding="utf-8") as f:
-            if case.waits[1] not in f.read():
-                raise lib.Skip(f"waits for {case.waits}")
     for left in range(2 if lib.EMULATED else 0, -1, -1):
         try:
             return harness.judge(case, which, symbols=symbols)
@@ -44,6 +48,10 @@ def add_cases(module, which):
 
 def check_control(control):
     case = BY_NAME[control.case]
+    ready()
+    if os.path.exists(build.control_error(control)):
+        with open(build.control_error(control), encoding="utf-8") as f:
+            raise AssertionError(f.read())
     judge(case, control.build)
     try:
         harness.judge(case, control.build, build.control_root(control), symbols)
