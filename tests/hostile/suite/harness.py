@@ -2,6 +2,7 @@
 import hashlib
 import json
 import os
+import re
 import subprocess
 import tempfile
 import time
@@ -85,12 +86,11 @@ def watch(process, started, wall_s):
         if time.monotonic() < started + (0.6, 0.8)[len(seen)] * wall_s:
             time.sleep(0.02)
             continue
-        running = vmms()
-        if len(running) == 1:
-            try:
-                seen.append(look(running[0]))
-            except (OSError, KeyError):
-                break
+        try:
+            with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as f:
+                seen.append(look(int(f.read().split()[0])))
+        except (OSError, KeyError, IndexError):
+            break
     return seen
 
 
@@ -152,12 +152,20 @@ def counter(path, r):
     raise KeyError(path)
 
 
-def check_sanitizers(r):
+def source_line(log, root):
+    """Where in the source the VMM's own line about a finding (sanitizer/options.c) points."""
+    at = re.search(r"dolania-vmm\+(0x[0-9a-f]+)", log)
+    if at is None or at[1] == "0x0":
+        return ""
+    return " " + build.call(["addr2line", "-f", "-e", os.path.join(root, build.VMM), at[1]]).replace("\n", " ").strip()
+
+
+def check_sanitizers(r, root):
     vmm = r.result["host"]["vmm"] if r.result and r.result["host"] else {}
     text = r.errtext + (vmm.get("log") or "")
     if vmm.get("status") == STATUS_VMM_FOUND or r.code == STATUS_COMMAND_FOUND or "Sanitizer" in r.errtext \
             or "runtime error" in text or "sanitizer:" in text:
-        raise Wrong("sanitizer", vmm.get("log") or r.errtext)
+        raise Wrong("sanitizer", (vmm.get("log") or r.errtext) + source_line(text, root))
 
 
 def check_crash(r):
@@ -231,11 +239,11 @@ def check_seen(seen):
 def judge(case, which, root=None, symbols=None):
     """Runs `case` on the build `which` (or what lies at `root`); raises Wrong."""
     root = root or build.BUILDS[which]
-    before = files(root, build.DISKS[case.disk])
+    before, others = files(root, build.DISKS[case.disk]), set(vmms())
     r, seen = run(case, root)
     if r.result is None:
         raise Wrong("outcome", f"no result: {r}")
-    check_sanitizers(r)
+    check_sanitizers(r, root)
     if r.result["host"] is None:
         raise Wrong("outcome", f"no VM: {r}")
     check_crash(r)
@@ -248,8 +256,9 @@ def judge(case, which, root=None, symbols=None):
         check_seen(seen)
         if lib.late_s(r) > lib.LATE_S * (3 if lib.EMULATED else 1):
             raise Wrong("limit", f"{lib.late_s(r)} s late")
-    if vmms():
-        raise Wrong("limit", f"VMMs are left: {vmms()}")
+    left = set(vmms()) - others
+    if left:
+        raise Wrong("limit", f"VMMs are left: {left}")
     if files(root, build.DISKS[case.disk]) != before:
         raise Wrong("files", "a file of the host's was changed")
     return r
