@@ -81,7 +81,9 @@ int locate_open(struct session *s, const char *path, const char *what, enum dola
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);	/* a pipe must not make us wait */
 	if (*fd < 0)
 		return session_fail(s, why, "%s: cannot open %s: %s", path, what, strerror(errno));
-	if (fstat(*fd, &st) < 0 || !S_ISREG(st.st_mode))
+	if (fstat(*fd, &st) < 0)
+		return session_fail(s, DOLANIA_HOST_IO, "%s: %s", path, strerror(errno));
+	if (!S_ISREG(st.st_mode))
 		return session_fail(s, why, "%s: %s must be a regular file", path, what);
 	if (st.st_size == 0)
 		return session_fail(s, DOLANIA_BOOT_FAILED, "%s: %s is empty; build or copy it again", path, what);
