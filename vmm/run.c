@@ -10,19 +10,10 @@
 
 #include <string.h>
 #include <sys/mman.h>
-#include <time.h>
 
 #include "vmm/boot/layout.h"
 #include "vmm/mem/wipe.h"
 #include "vmm/state.h"
-
-static uint64_t cpu_ns(void)
-{
-	struct timespec ts = { 0, 0 };
-
-	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /*
  * Keep the tail of the guest's kernel log.  The region is Linux's ramoops
@@ -94,7 +85,6 @@ static void discard(struct run *r, bool has_vcpu)
 int run(const struct run_config *c)
 {
 	struct run r = { .c = c, .vm = { .vm_fd = -1, .vcpu_fd = -1 } };
-	uint64_t cpu_before;
 	bool ready;
 
 	r.page = mmap(NULL, REPORT_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, c->shared_fd, 0);
@@ -104,10 +94,9 @@ int run(const struct run_config *c)
 	r.page->ram_bytes = c->ram_bytes;
 	ready = setup_machine(&r) == OK;
 	if (ready) {
-		cpu_before = cpu_ns();
 		report_phase(&r.report, REPORT_BOOT);
 		loop_guest(&r);
-		r.page->vcpu_ns = cpu_ns() - cpu_before;
+		r.page->vcpu_ns = thread_cpu_ns() - r.cpu_start;
 		count(&r);
 		keep_log(&r);
 	}

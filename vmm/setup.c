@@ -188,6 +188,8 @@ static enum err arm_limits(struct run *r)
 		r->page->deadline = r->page->t_start + r->c->wall_ns;
 		err = arm(r->wall, TIMER_ABSTIME, r->page->deadline);
 	}
+	/* Before the timer starts: what is told at its end is never less than the limit. */
+	r->cpu_start = thread_cpu_ns();
 	if (err == OK && r->c->cpu_ns > 0)
 		err = arm(r->cpu, 0, r->c->cpu_ns);
 	return err;

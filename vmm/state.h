@@ -27,6 +27,7 @@ struct run {
 	struct bus bus;
 	sigset_t signals;		/* SIGIO, SIGALRM, SIGVTALRM, SIGTERM: blocked but in KVM_RUN */
 	timer_t wall, cpu;
+	uint64_t cpu_start;		/* thread CPU time that the limit and the report count from */
 	bool over;			/* the verdict is in the report */
 	bool pump_due;			/* a SIGIO was taken where its pipe could not be served */
 	struct idle {			/* exits that moved nothing, in one window of time */
@@ -50,6 +51,14 @@ void loop_raise(void *ctx, unsigned pin);
 void loop_frame(void *ctx, const struct wire_frame *frame);
 void loop_msi(void *ctx, uint64_t address, uint32_t data);
 bool loop_over(void *ctx);	/* a signal ended the run meanwhile: no more work for the guest */
+
+static inline uint64_t thread_cpu_ns(void)
+{
+	struct timespec ts = { 0, 0 };
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 /* End the run with this verdict. */
 static inline void run_end(struct run *r, enum report_end end, int host_errno, const char *detail)

@@ -136,7 +136,7 @@ struct report {
 	/* CLOCK_MONOTONIC ns of the phases; 0 = not reached */
 	uint64_t t_start, t_boot, t_ready, t_started, t_ended, t_discarded;
 	uint64_t deadline;	/* CLOCK_MONOTONIC ns of the wall limit, 0 = none */
-	uint64_t vcpu_ns;	/* thread CPU time spent since t_boot */
+	uint64_t vcpu_ns;	/* thread CPU time spent since the limits were armed */
 	uint64_t exits[REPORT_EXITS];
 	uint64_t bytes_in[WIRE_PORTS], bytes_out[WIRE_PORTS];	/* host->guest, guest->host */
 	uint64_t disk_read_bytes[3], disk_write_bytes[3];
