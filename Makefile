@@ -17,7 +17,7 @@ JOBS    ?= $(shell nproc)
 include tools/make/build.mk
 include tools/make/check.mk
 
-.PHONY: help setup packages kernel images build demo test test-full bench surface install clean distclean
+.PHONY: help setup packages kernel images build demo test test-full bench surface install uninstall clean distclean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -85,6 +85,11 @@ install:
 	install -m 644 README.md LICENSE docs/*.md docs/result.schema.json $(DESTDIR)$(PREFIX)/share/doc/dolania/
 	sed 's|@PREFIX@|$(PREFIX)|g' tools/apparmor/dolania.in > $(DESTDIR)$(PREFIX)/share/dolania/apparmor/dolania
 	cd build/share/dolania && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/dolania/{} \;
+
+#: make uninstall   remove what 'make install' put into $(DESTDIR)$(PREFIX)
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/dolania $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/dolania $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania
 
 #: make clean       remove what was built, but keep what took long (kernel, images,
 #:                  emulated host); 'make distclean' removes build/ whole

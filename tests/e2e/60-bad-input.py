@@ -372,3 +372,26 @@ def test_pipes_in_place_of_files_are_refused_at_once():
         for option in ("--kernel", "--initrd", "--runtime"):
             r = run(option, path, "-c", "true", timeout=10)
             assert r.code == 125 and r.errlines == 1 and "regular file" in r.errtext, r
+
+
+def test_a_wrong_option_before_result_is_in_the_result():
+    """Found in review: an unknown option's value was taken for the script, and --result for its argument."""
+    with scratch() as d:
+        for n, args in enumerate((("--frobnicate", "x"), ("--wall", "soon"), ("--memory=much",), ("--pids", "0"))):
+            path = os.path.join(d, f"result{n}")
+            r = dolania("run", *args, "--result", path, "-c", "true", result_file=path)
+            assert (r.code, r.reason) == (125, "usage"), r
+            assert args[0].split("=")[0] in r.result["end"]["message"], r
+
+
+def test_an_unknown_option_does_not_eat_the_scripts_own():
+    """What stands after an existing script is the script's, whatever is wrong before it."""
+    with scratch() as d:
+        path = os.path.join(d, "result")
+        r = dolania("run", "--frobnicate", write_file(d, "job.sh", ""), "--result", path)
+        assert r.code == 125 and not os.path.exists(path), r
+
+
+def test_help_of_an_unknown_command():
+    r = dolania("help", "frobnicate")
+    check_bad(r, ["frobnicate"], result=False)

@@ -28,7 +28,7 @@ void options_release(struct command *c);
 /* The entry of `words` (ended by NULL) most like `word`, or NULL if none is. */
 const char *nearest(const char *word, const char *const *words);
 
-int help_print(const char *command);	/* exit status */
+int help_print(const char *command);	/* exit status; STATUS_USAGE and nothing printed: no such command */
 int doctor(void);			/* exit status */
 
 #endif

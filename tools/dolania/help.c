@@ -33,6 +33,7 @@ static const char run[] =
 	"  --cpu-time TIME       end after TIME of CPU, guest and devices together (default off)\n"
 	"  --memory SIZE         memory of the script (default 512M, from 16M on)\n"
 	"  --tmp SIZE            room in /tmp and /work (default 64M)\n"
+	"  --fsize SIZE          size of one file (default off)\n"
 	"  --output SIZE         pass on so much of stdout and of stderr (default 10M)\n"
 	"  --pids N              processes at once (default 128)\n"
 	"  --open-files N        open files of a process (default 1024)\n"
@@ -56,12 +57,22 @@ static const char doctor_help[] =
 
 int help_print(const char *command)
 {
-	const char *text = overview;
+	static const struct {
+		const char *command, *text;
+	} pages[] = {
+		{ "run", run },
+		{ "doctor", doctor_help },
+		{ "version", overview },
+		{ "help", overview },
+		{ NULL, NULL },
+	};
+	const char *text = command == NULL ? overview : NULL;
 
-	if (command != NULL && strcmp(command, "run") == 0)
-		text = run;
-	else if (command != NULL && strcmp(command, "doctor") == 0)
-		text = doctor_help;
+	for (size_t i = 0; command != NULL && pages[i].command != NULL; i++)
+		if (strcmp(command, pages[i].command) == 0)
+			text = pages[i].text;
+	if (text == NULL)
+		return STATUS_USAGE;
 	fputs(text, stdout);
 	return fflush(stdout) == 0 ? 0 : STATUS_USAGE;
 }

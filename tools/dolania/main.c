@@ -275,11 +275,32 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	return status;
 }
 
-int main(int argc, char **argv)
+static int unknown_command(const char *command)
 {
 	static const char *const commands[] = { "run", "doctor", "version", "help", NULL };
+	const char *like = nearest(command, commands);
+
+	if (command[0] == '\0')
+		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
+	else if (like != NULL || access(command, F_OK) != 0)
+		say("unknown command '%s'%s%s%s; 'dolania help' lists them", command,
+		    like != NULL ? "; did you mean '" : "", like != NULL ? like : "", like != NULL ? "'?" : "");
+	else
+		say("unknown command '%s'; to run that file: dolania run %s", command, command);
+	return STATUS_USAGE;
+}
+
+static int command_help(const char *command)
+{
+	int status = help_print(command);
+
+	return status == STATUS_USAGE && command != NULL ? unknown_command(command) : status;
+}
+
+int main(int argc, char **argv)
+{
 	unsigned missing_fds = fill_standard_fds();
-	const char *command = argc > 1 ? argv[1] : "", *like;
+	const char *command = argc > 1 ? argv[1] : "";
 
 	if (strcmp(command, "run") == 0)
 		return command_run(argc - 2, argv + 2, missing_fds);
@@ -290,14 +311,6 @@ int main(int argc, char **argv)
 		return fflush(stdout) == 0 ? 0 : STATUS_USAGE;
 	}
 	if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0)
-		return help_print(argc > 2 ? argv[2] : NULL);
-	like = nearest(command, commands);
-	if (command[0] == '\0')
-		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
-	else if (like != NULL || access(command, F_OK) != 0)
-		say("unknown command '%s'%s%s%s; 'dolania help' lists them", command,
-		    like != NULL ? "; did you mean '" : "", like != NULL ? like : "", like != NULL ? "'?" : "");
-	else
-		say("unknown command '%s'; to run that file: dolania run %s", command, command);
-	return STATUS_USAGE;
+		return command_help(argc > 2 ? argv[2] : NULL);
+	return unknown_command(command);
 }

@@ -5,16 +5,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/dolania/command.h"
+#include "tools/libdolania/settings.h"
 
 enum option {
-	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_WALL, OPT_MEMORY, OPT_TMP, OPT_PIDS, OPT_OPEN_FILES,
-	OPT_OUTPUT, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL, OPT_INITRD, OPT_APPEND, OPT_CODE,
-	OPT_EXEC, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_CPU_TIME,
+	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
+	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS,
 	OPT_LATER,
 };
 
+/* The limits are not here: they are the table of settings.c, one option each. */
 static const struct {
 	const char *name;
 	enum option id;
@@ -24,14 +26,6 @@ static const struct {
 	{ "--env", OPT_ENV, true },
 	{ "--chdir", OPT_CHDIR, true },
 	{ "--in", OPT_IN, true },
-	{ "--wall", OPT_WALL, true },
-	{ "--timeout", OPT_WALL, true },
-	{ "--cpu-time", OPT_CPU_TIME, true },
-	{ "--memory", OPT_MEMORY, true },
-	{ "--tmp", OPT_TMP, true },
-	{ "--pids", OPT_PIDS, true },
-	{ "--open-files", OPT_OPEN_FILES, true },
-	{ "--output", OPT_OUTPUT, true },
 	{ "--result", OPT_RESULT, true },
 	{ "--result-fd", OPT_RESULT_FD, true },
 	{ "--events", OPT_EVENTS, true },
@@ -67,42 +61,28 @@ static void wrong(struct command *c, const char *format, ...)
 	va_end(ap);
 }
 
-static void take_bytes(struct command *c, const char *name, const char *value, uint64_t *to)
+static void take_setting(struct command *c, const struct setting *t, const char *name, const char *value)
 {
-	if (dolania_parse_bytes(value, to) < 0)
-		wrong(c, "%s %s: not a size; write it as 64M, 2G or a number of bytes", name, value);
-}
+	char why[128];
+	uint64_t v;
 
-static void take_time(struct command *c, const char *name, const char *value, uint64_t *to)
-{
-	if (strcmp(value, "off") == 0)
-		*to = 0;
-	else if (dolania_parse_ns(value, to) < 0)
-		wrong(c, "%s %s: not a time; write it as 500ms, 90s, 5m, or off", name, value);
-	else if (*to == 0)
-		wrong(c, "%s %s: no script can run in no time; for no limit use '%s off'", name, value, name);
-}
-
-static void take_count(struct command *c, const char *name, const char *value, uint32_t least, uint32_t most,
-		       uint32_t *to)
-{
-	char *end;
-	unsigned long n;
-
-	errno = 0;
-	n = strtoul(value, &end, 10);
-	if (*value < '0' || *value > '9' || *end != '\0' || errno != 0 || n < least || n > most)
-		wrong(c, "%s %s: must be a number from %u to %u", name, value, least, most);
+	if (setting_parse(t, value, &v, why, sizeof(why)) < 0)
+		wrong(c, "%s %s: %s", name, value, why);
 	else
-		*to = (uint32_t)n;
+		setting_set(t, &c->run, v);
 }
 
 static void take_fd(struct command *c, const char *value)
 {
-	uint32_t fd = 0;
+	char *end;
+	unsigned long fd;
 
-	take_count(c, "--result-fd", value, 1, 1 << 20, &fd);
-	c->result_fd = fd == 0 ? -1 : (int)fd;
+	errno = 0;
+	fd = strtoul(value, &end, 10);
+	if (*value < '0' || *value > '9' || *end != '\0' || errno != 0 || fd < 1 || fd > 1 << 20)
+		wrong(c, "--result-fd %s: must be a number from 1 to %d", value, 1 << 20);
+	else
+		c->result_fd = (int)fd;
 }
 
 /* DIR or DIR:/place.  A ':' that no '/' follows belongs to DIR. */
@@ -161,13 +141,6 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_ENV: c->env[c->run.env_count++] = value; break;
 	case OPT_CHDIR: c->run.chdir = value; break;
 	case OPT_IN: take_in(c, value); break;
-	case OPT_WALL: take_time(c, name, value, &c->run.wall_ns); break;
-	case OPT_CPU_TIME: take_time(c, name, value, &c->run.cpu_ns); break;
-	case OPT_MEMORY: take_bytes(c, name, value, &c->run.memory_bytes); break;
-	case OPT_TMP: take_bytes(c, name, value, &c->run.tmp_bytes); break;
-	case OPT_PIDS: take_count(c, name, value, 1, 4194304, &c->run.pids); break;
-	case OPT_OPEN_FILES: take_count(c, name, value, 16, 1048576, &c->run.open_files); break;
-	case OPT_OUTPUT: take_bytes(c, name, value, &c->run.output_bytes); break;
 	case OPT_RESULT: c->result_file = value; break;
 	case OPT_RESULT_FD: take_fd(c, value); break;
 	case OPT_EVENTS: c->events_file = value; break;
@@ -186,12 +159,17 @@ static void take(struct command *c, enum option id, const char *name, const char
 
 static void unknown(struct command *c, const char *name)
 {
-	const char *names[OPTIONS + 1];
+	const char *names[OPTIONS + SETTINGS + 1];
+	char keys[SETTINGS][32];
 	const char *like;
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		names[i] = table[i].name;
-	names[OPTIONS] = NULL;
+	for (size_t i = 0; i < SETTINGS; i++) {
+		snprintf(keys[i], sizeof(keys[i]), "--%s", setting_get((enum setting_id)i)->key);
+		names[OPTIONS + i] = keys[i];
+	}
+	names[OPTIONS + SETTINGS] = NULL;
 	like = nearest(name, names);
 	if (like != NULL)
 		wrong(c, "unknown option %s; did you mean %s? ('dolania help run' lists them)", name, like);
@@ -201,37 +179,68 @@ static void unknown(struct command *c, const char *name)
 		wrong(c, "unknown option %s; 'dolania help run' lists them", name);
 }
 
+struct word {
+	const char *name;		/* of the option, as it is written in full */
+	size_t n;			/* its length in argv */
+	const char *value;		/* after '=', or the next word; NULL: there is none */
+	int words;			/* that it takes with its value */
+};
+
+/* The value of an option that takes one; false if there is none. */
+static bool has_value(struct command *c, const struct word *w)
+{
+	if (w->value == NULL)
+		wrong(c, "%.*s needs a value", (int)w->n, w->name);
+	return w->value != NULL;
+}
+
+/*
+ * Not ours.  Its value, if the next word is one, must not pass for the script:
+ * what follows may be --result, where the mistake is to be told.
+ */
+static int skip_unknown(struct command *c, const struct word *w, int argc, char **argv, int i)
+{
+	char name[64];
+	bool value_follows = w->words == 2 && i + 2 < argc && argv[i + 1][0] != '-' && argv[i + 2][0] == '-' &&
+			     access(argv[i + 1], F_OK) != 0;
+
+	snprintf(name, sizeof(name), "%.*s", (int)(w->n < 60 ? w->n : 60), w->name);
+	unknown(c, name);
+	return value_follows ? 2 : 1;
+}
+
 /* One option at argv[i]; returns how many words it took. */
 static int take_word(struct command *c, int argc, char **argv, int i)
 {
-	const char *word = argv[i], *value = strchr(word, '=');
-	size_t n = value != NULL && word[1] == '-' ? (size_t)(value - word) : strlen(word);
-	char name[64];
+	const char *word = argv[i], *equals = word[1] == '-' ? strchr(word, '=') : NULL;
+	struct word w = { .name = word, .n = equals != NULL ? (size_t)(equals - word) : strlen(word) };
+	const struct setting *t;
 
+	w.value = equals != NULL ? equals + 1 : i + 1 < argc ? argv[i + 1] : NULL;
+	w.words = equals == NULL && w.value != NULL ? 2 : 1;
+	t = w.n > 2 && word[1] == '-' ? setting_find(word + 2, w.n - 2) : NULL;
+	if (t != NULL) {
+		char name[32];
+
+		snprintf(name, sizeof(name), "%.*s", (int)w.n, word);
+		if (has_value(c, &w))
+			take_setting(c, t, name, w.value);
+		return w.words;
+	}
 	for (size_t k = 0; k < OPTIONS; k++) {
-		if (strlen(table[k].name) != n || strncmp(word, table[k].name, n) != 0)
+		if (strlen(table[k].name) != w.n || strncmp(word, table[k].name, w.n) != 0)
 			continue;
-		value = word[n] == '=' ? word + n + 1 : NULL;
 		if (!table[k].takes_value) {
-			if (value != NULL)
+			if (equals != NULL)
 				wrong(c, "%s takes no value", table[k].name);
 			take(c, table[k].id, table[k].name, NULL);
 			return 1;
 		}
-		if (value != NULL) {
-			take(c, table[k].id, table[k].name, value);
-			return 1;
-		}
-		if (i + 1 == argc) {
-			wrong(c, "%s needs a value", table[k].name);
-			return 1;
-		}
-		take(c, table[k].id, table[k].name, argv[i + 1]);
-		return 2;
+		if (has_value(c, &w))
+			take(c, table[k].id, table[k].name, w.value);
+		return w.words;
 	}
-	snprintf(name, sizeof(name), "%.*s", (int)(n < 60 ? n : 60), word);
-	unknown(c, name);
-	return 1;
+	return skip_unknown(c, &w, argc, argv, i);
 }
 
 void options_parse(struct command *c, int argc, char **argv)

@@ -76,6 +76,7 @@ struct dolania_options {
 	uint64_t cpu_ns;		/* of the vCPU and its devices; 0: no limit */
 	uint64_t memory_bytes, tmp_bytes;
 	uint64_t output_bytes;		/* passed on of each stream; the rest is counted */
+	uint64_t fsize_bytes;		/* of one file; 0: no limit */
 	uint32_t pids, open_files;	/* 0: no limit, guest's default */
 	const char *kernel, *initrd, *append;	/* NULL: ours; append: more kernel command line */
 	int stdin_fd;			/* -1: none */

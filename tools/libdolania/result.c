@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "tools/libdolania/result.h"
+#include "tools/libdolania/settings.h"
 
 static json_t *result_end(const struct dolania_result *r, int status)
 {
@@ -114,13 +115,11 @@ static json_t *result_limits(const struct dolania_options *opt)
 {
 	json_t *o = json_object();
 
-	json_set_number(o, "wall_ns", opt->wall_ns);
-	json_set_number(o, "cpu_ns", opt->cpu_ns);
-	json_set_number(o, "memory_bytes", opt->memory_bytes);
-	json_set_number(o, "tmp_bytes", opt->tmp_bytes);
-	json_set_number(o, "output_bytes", opt->output_bytes);
-	json_set_number(o, "pids", opt->pids);
-	json_set_number(o, "open_files", opt->open_files);
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		const struct setting *t = setting_get((enum setting_id)i);
+
+		json_set_number(o, t->json, setting_value(t, opt));
+	}
 	return o;
 }
 

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/settings.h"
 
 /*
  * Guest RAM beyond what the script may use: the guest's kernel and its caches,
@@ -30,11 +31,14 @@
 void dolania_defaults(struct dolania_options *o)
 {
 	*o = (struct dolania_options){
-		.form = DOLANIA_FILE, .wall_ns = 60 * NS_PER_S, .memory_bytes = 512ull << 20,
-		.tmp_bytes = 64ull << 20, .output_bytes = 10ull << 20, .pids = 128, .open_files = 1024,
-		.stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .signal_fd = -1,
+		.form = DOLANIA_FILE, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .signal_fd = -1,
 		.events_fd = -1,
 	};
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		const struct setting *t = setting_get((enum setting_id)i);
+
+		setting_set(t, o, t->standard);
+	}
 }
 
 void dolania_result_init(struct dolania_result *r)
