@@ -106,6 +106,24 @@ CASE(irq_storm)
 	done();
 }
 
+/*
+ * A string instruction's first round sends an INIT to the processor it runs on,
+ * its second one reads nothing for the 1024th time, which ends the run: the INIT
+ * pends when the VMM enters the vCPU a last time to clear it.
+ */
+CASE(irq_init_at_the_end)
+{
+	uint64_t from = IOAPIC + 0x10, to = LAPIC + ICR, rounds = 2;
+
+	ready();
+	lapic_write(SVR, 0x1ff);
+	ioapic_write(0x10, DELIVER_INIT << 8 | SELF);
+	for (unsigned i = 1; i < 1024; i++)
+		mmio_read32(at(0xd0800000));
+	__asm__ volatile("cld; rep movsl" : "+D"(to), "+S"(from), "+c"(rounds) : : "memory");
+	SURVIVED();
+}
+
 /* Every register of the LAPIC with wild values; the timer and IPIs apart. */
 CASE(irq_lapic_registers)
 {

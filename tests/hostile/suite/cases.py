@@ -397,6 +397,8 @@ CASES = [
          exits__mmio_ioapic=373, exits__mmio_unmapped=112),
     Case("irq_storm", "200 requests with an interrupt each, half of them not acknowledged", exited(),
          image=(323, 200, 200)),
+    Case("irq_init_at_the_end", "an INIT for itself that pends when the run ends", hostile("unmapped_sweep"),
+         exits__mmio_unmapped=1024),
     Case("irq_lapic_registers", "every LAPIC register with wild values and widths", exited(), vsock=(48, 4, 4)),
     Case("irq_x2apic_registers", "the 256 MSRs that no filter covers, with wild values", exited(),
          exits__msr=AtLeast(1000)),

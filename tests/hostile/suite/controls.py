@@ -122,6 +122,8 @@ CONTROLS = [
     Control("nmi_by_ioapic", "the IOAPIC delivers whatever a redirection entry asks for",
             "vmm/irq/ioapic.c", "if (delivery != DELIVERY_FIXED && delivery != DELIVERY_LOWEST)",
             "if (delivery == 2 || delivery == 5)", "irq_redirection", OUTCOME),
+    Control("init_may_pend", "the last entry is not the boot processor's: a pending INIT makes it wait for ever",
+            "vmm/kvm/vcpu.c", "sregs.apic_base = APIC_BASE_BSP;", "sregs.apic_base = 0;", "irq_init_at_the_end", LIMIT),
     Control("wall_limit_ignored", "the VMM does not end at its wall limit: the supervisor's clock does",
             "vmm/loop.c", "if (sig == SIGALRM)", "if (sig == SIGUSR1)", "cpu_spin", LIMIT),
 ]
