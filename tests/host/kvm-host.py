@@ -1,5 +1,6 @@
 """What tools/kvm-host promises (docs/kvm-host.md).  Each call boots a machine."""
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
@@ -60,6 +61,22 @@ def test_a_panic_is_125_and_says_why():
     r = host("--root", "--", "sh", "-c", "echo c > /proc/sysrq-trigger")
     assert r.returncode == 125
     assert b"Kernel panic" in r.stderr or b"sysrq" in r.stderr.lower(), r
+
+
+def test_a_host_that_dies_while_it_boots_is_started_again():
+    """Seen under load: QEMU's TCG let the emulated host's kernel die early. COMMAND and its stdin lose nothing."""
+    with tempfile.TemporaryDirectory() as d:
+        qemu = os.path.join(d, "qemu-system-x86_64")
+        with open(qemu, "w", encoding="ascii") as f:
+            f.write(f"""#!/bin/sh
+[ -e {d}/tried ] && exec {shutil.which("qemu-system-x86_64")} "$@"
+touch {d}/tried
+exec {shutil.which("qemu-system-x86_64")} "$@" -initrd /etc/hostname
+""")
+        os.chmod(qemu, 0o755)
+        r = host("--", "cat", stdin=b"all of it", env={**os.environ, "PATH": f"{d}:{os.environ['PATH']}"})
+    assert (r.returncode, r.stdout) == (0, b"all of it"), r
+    assert b"Kernel panic" in r.stderr, r
 
 
 @slow
