@@ -2,6 +2,7 @@
 #
 #   build/bin/dolania                    the command
 #   build/libexec/dolania/dolania-vmm    the VMM, one process a run
+#   build/libexec/dolania/dolania-extract   what puts /out into a directory
 #   build/share/dolania/                 kernel, init and images
 #   build/san/                           the same with SANITIZE=..., and unit tests
 
@@ -79,7 +80,8 @@ install:
 	@[ -x build/bin/dolania ] || { echo "nothing is built yet: run 'make setup' first" >&2; exit 1; }
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania
 	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 build/libexec/dolania/dolania-vmm $(DESTDIR)$(PREFIX)/libexec/dolania/
+	install -m 755 build/libexec/dolania/dolania-vmm build/libexec/dolania/dolania-extract \
+		$(DESTDIR)$(PREFIX)/libexec/dolania/
 	install -D -m 644 docs/man/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
 	install -d $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania/apparmor
 	install -m 644 README.md LICENSE docs/*.md docs/result.schema.json $(DESTDIR)$(PREFIX)/share/doc/dolania/

@@ -7,6 +7,7 @@
 #include <grp.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -37,13 +38,7 @@ static int put(pid_t pid, const char *file, const char *text)
 	return n < 0 ? -1 : 0;
 }
 
-/* Root becomes nobody; anybody else stays who they are, seen from outside. */
-static unsigned long outside(unsigned long id)
-{
-	return geteuid() == 0 ? (unsigned long)CONFINE_ID : id;
-}
-
-int confine_map(pid_t pid, int go_fd, const char **why)
+int confine_map_as(pid_t pid, int go_fd, uid_t uid, gid_t gid, const char **why)
 {
 	const struct rlimit unlimited = { RLIM_INFINITY, RLIM_INFINITY };
 	char map[64];
@@ -52,14 +47,22 @@ int confine_map(pid_t pid, int go_fd, const char **why)
 	if (geteuid() == 0)
 		(void)prlimit(pid, RLIMIT_MEMLOCK, &unlimited, NULL);
 	*why = "the id maps of the VMM's user namespace cannot be written";
-	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, outside(geteuid()));
+	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, (unsigned long)uid);
 	/* Root's child can, and must, drop root's groups; anybody else may not. */
 	if (put(pid, "uid_map", map) < 0 || (geteuid() != 0 && put(pid, "setgroups", "deny") < 0))
 		return -1;
-	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, outside(getegid()));
+	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, (unsigned long)gid);
 	if (put(pid, "gid_map", map) < 0)
 		return -1;
 	return write(go_fd, "g", 1) == 1 ? 0 : -1;
+}
+
+/* Root becomes nobody; anybody else stays who they are, seen from outside. */
+int confine_map(pid_t pid, int go_fd, const char **why)
+{
+	bool root = geteuid() == 0;
+
+	return confine_map_as(pid, go_fd, root ? CONFINE_ID : geteuid(), root ? CONFINE_ID : getegid(), why);
 }
 
 /* Nothing above "/": a read-only tmpfs without an entry, the old root detached. */

@@ -28,6 +28,9 @@ pid_t confine_clone(int *pidfd);
 /* Parent: write the maps of `pid` and let it go on, by a byte to `go_fd`.  0, or -1 with *why. */
 int confine_map(pid_t pid, int go_fd, const char **why);
 
+/* The same, for a child that is to be `uid` and `gid` outside: the caller's own, or any if the caller is root. */
+int confine_map_as(pid_t pid, int go_fd, uid_t uid, gid_t gid, const char **why);
+
 /* Child: 0, or -1 with *why. */
 int confine_enter(int go_fd, const char **why);
 

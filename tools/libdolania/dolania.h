@@ -120,6 +120,22 @@ struct dolania_discard {
 };
 
 enum { DOLANIA_MEASURES = 8, DOLANIA_NOTES = 8, DOLANIA_LINE = 512 };
+enum { DOLANIA_REFUSED = 64, DOLANIA_NAME = 1024 };
+
+/* What came back from /out.  All of it is the guest's doing, save `why` and `why_not`. */
+struct dolania_out {
+	bool collected;			/* a second VM read the disk of /out */
+	bool complete;			/* to its end; else why_not says what is missing */
+	uint64_t files, dirs, bytes;	/* in the directory now */
+	uint64_t archive_bytes;		/* that the second VM sent */
+	uint64_t refused_total;
+	unsigned listed;		/* the first of them */
+	struct dolania_refusal {
+		char name[DOLANIA_NAME];	/* escaped */
+		const char *why;
+	} refused[DOLANIA_REFUSED];
+	char why_not[DOLANIA_LINE];
+};
 
 struct dolania_result {
 	char run_id[33];

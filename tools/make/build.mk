@@ -36,10 +36,13 @@ LIB_SRC := $(wildcard tools/libdolania/*.c)
 VMM_OBJ := $(VMM_SRC:%.c=$(B)/obj/%.o)
 CMD_OBJ := $(CMD_SRC:%.c=$(B)/obj/%.o)
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/obj/%.o)
+EXTRACT_SRC := $(wildcard tools/extract/*.c)
+EXTRACT_OBJ := $(EXTRACT_SRC:%.c=$(B)/obj/%.o)
 PROBE_OBJ := $(B)/obj/tools/setup/kvm-probe.o
 
 PROGRAMS := $(if $(wildcard vmm/main.c),$(B)/libexec/dolania/dolania-vmm) \
-	$(if $(CMD_SRC),$(B)/bin/dolania)
+	$(if $(CMD_SRC),$(B)/bin/dolania) \
+	$(B)/libexec/dolania/dolania-extract
 
 $(B)/obj/vmm/%.o: vmm/%.c tools/make/build.mk
 	@mkdir -p $(@D)
@@ -48,6 +51,18 @@ $(B)/obj/vmm/%.o: vmm/%.c tools/make/build.mk
 $(B)/obj/tools/%.o: tools/%.c tools/make/build.mk
 	@mkdir -p $(@D)
 	gcc $(COMMON) $(SAN) -fPIE -D_FORTIFY_SOURCE=2 -fstack-protector-strong $(CFLAGS) -c -o $@ $<
+
+# Static and without a sanitizer in every build: its root is empty. Its parser is
+# fuzzed with them (tests/fuzz/run).
+EXTRACT_CC := musl-gcc
+$(B)/obj/tools/extract/%.o: tools/extract/%.c tools/make/build.mk
+	@mkdir -p $(@D)
+	$(EXTRACT_CC) $(COMMON) -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch) \
+		-fstack-protector-strong -fno-pie -ffunction-sections -fdata-sections -c -o $@ $<
+
+$(B)/libexec/dolania/dolania-extract: $(EXTRACT_OBJ)
+	@mkdir -p $(@D)
+	$(EXTRACT_CC) -static -no-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack -o $@ $(EXTRACT_OBJ)
 
 # What makes a sanitizer build work; not instrumented itself.
 $(B)/obj/tests/%.o: tests/%.c tools/make/build.mk
@@ -77,4 +92,4 @@ build/share/dolania/init.cpio: $(wildcard guest/*.c guest/*.h guest/build.sh)
 	@mkdir -p $(@D)
 	guest/build.sh $@
 
--include $(VMM_SAN:.o=.d) $(CMD_SAN:.o=.d) $(VMM_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(PROBE_OBJ:.o=.d)
+-include $(VMM_SAN:.o=.d) $(CMD_SAN:.o=.d) $(VMM_OBJ:.o=.d) $(CMD_OBJ:.o=.d) $(LIB_OBJ:.o=.d) $(PROBE_OBJ:.o=.d) $(EXTRACT_OBJ:.o=.d)
