@@ -24,7 +24,7 @@ help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
 
 #: make build       the command, the VMM and init (what the compilers make)
-build: $(PROGRAMS) init
+build: $(PROGRAMS) init $(POLICIES)
 
 #: make demo        set up everything, then run an example in a VM
 demo: setup

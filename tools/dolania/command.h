@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-#include "tools/libdolania/dolania.h"
+#include "tools/libdolania/policy.h"
 
 enum { STATUS_USAGE = 125 };
 
@@ -14,6 +14,11 @@ struct command {
 	struct dolania_options run;
 	const char **env;		/* run.env, ours to free */
 	char *in_dir;			/* run.in_dir, ours to free */
+	const char **used;		/* wish.used, ours to free */
+	size_t used_count;
+	struct policy_wish wish;
+	const char *policy_name;	/* NULL: none was asked for */
+	struct dolania_policy *policy;	/* and the site's behind it, ours to free; NULL before options_apply_policy() */
 	const char *result_file, *events_file;
 	int result_fd;			/* -1: none */
 	enum dolania_exit_mode exit_mode;
@@ -23,12 +28,14 @@ struct command {
 
 /* Reads argv after "run".  What is wrong is in c->error; the rest is read all the same. */
 void options_parse(struct command *c, int argc, char **argv);
+/* Reads the policy, and makes c->run what it allows. */
+void options_apply_policy(struct command *c);
+/* The options that a policy has to allow, without "--"; ended by NULL. */
+const char *const *options_of_policies(void);
 void options_release(struct command *c);
-
-/* The entry of `words` (ended by NULL) most like `word`, or NULL if none is. */
-const char *nearest(const char *word, const char *const *words);
 
 int help_print(const char *command);	/* exit status; STATUS_USAGE and nothing printed: no such command */
 int doctor(void);			/* exit status */
+int command_policy(int argc, char **argv);	/* after "policy"; exit status */
 
 #endif

@@ -9,6 +9,7 @@ static const char overview[] =
 	"dolania runs one script in one virtual machine that is thrown away after it.\n"
 	"\n"
 	"  dolania run SCRIPT [ARG...]     run a script\n"
+	"  dolania policy show|check       what a run may use at most, and who says so\n"
 	"  dolania doctor                  what this host offers and lacks, and what to do\n"
 	"  dolania version\n"
 	"  dolania help [COMMAND]\n"
@@ -28,7 +29,9 @@ static const char run[] =
 	"  --in DIR[:/PLACE]     show a copy of the host's DIR, read-only, at /in\n"
 	"  -i                    pass a terminal on as stdin (pipes and files always are)\n"
 	"\n"
-	"Limits\n"
+	"Limits (the defaults are those of the policy 'standard')\n"
+	"  --policy NAME|FILE    what the run may have: standard, provisional, trusted, or a file\n"
+	"  --execute WHAT        image-only: nothing but the image's programs; or anywhere (default)\n"
 	"  --wall TIME           end after TIME: 500ms, 90s, 5m, off (default 60s; also --timeout)\n"
 	"  --cpu-time TIME       end after TIME of CPU, guest and devices together (default off)\n"
 	"  --memory SIZE         memory of the script (default 512M, from 16M on)\n"
@@ -49,6 +52,14 @@ static const char run[] =
 	"For people who work on the guest\n"
 	"  --kernel FILE  --initrd FILE  --append TEXT\n";
 
+static const char policy_help[] =
+	"usage: dolania policy show [NAME|FILE]   the effective values on this host, as a policy file\n"
+	"       dolania policy check NAME|FILE    status 0, or what is wrong, with file and line\n"
+	"       dolania policy list               the policies there are\n"
+	"       dolania policy table              their limits side by side\n"
+	"\n"
+	"dolania-policy(5) is the manual of the files.\n";
+
 static const char doctor_help[] =
 	"usage: dolania doctor\n"
 	"\n"
@@ -61,6 +72,7 @@ int help_print(const char *command)
 		const char *command, *text;
 	} pages[] = {
 		{ "run", run },
+		{ "policy", policy_help },
 		{ "doctor", doctor_help },
 		{ "version", overview },
 		{ "help", overview },

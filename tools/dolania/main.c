@@ -244,6 +244,7 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		options_release(&c);
 		return help_print("run");
 	}
+	options_apply_policy(&c);
 	dolania_result_init(&r);
 	result_fd = open_result(&c);
 	if (result_fd < 0 && (c.result_file != NULL || c.result_fd >= 0)) {
@@ -277,7 +278,7 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 
 static int unknown_command(const char *command)
 {
-	static const char *const commands[] = { "run", "doctor", "version", "help", NULL };
+	static const char *const commands[] = { "run", "policy", "doctor", "version", "help", NULL };
 	const char *like = nearest(command, commands);
 
 	if (command[0] == '\0')
@@ -304,6 +305,8 @@ int main(int argc, char **argv)
 
 	if (strcmp(command, "run") == 0)
 		return command_run(argc - 2, argv + 2, missing_fds);
+	if (strcmp(command, "policy") == 0)
+		return command_policy(argc - 2, argv + 2);
 	if (strcmp(command, "doctor") == 0)
 		return argc > 2 ? help_print("doctor") : doctor();
 	if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {

@@ -12,40 +12,45 @@
 
 enum option {
 	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
-	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS,
+	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS,
 	OPT_LATER,
 };
 
-/* The limits are not here: they are the table of settings.c, one option each. */
+/*
+ * The limits are not here: they are the table of settings.c, one option each.
+ * OWN is what is the caller's own matter; what is GOVERNED a policy has to allow.
+ */
 static const struct {
 	const char *name;
 	enum option id;
 	bool takes_value;
+	enum { GOVERNED, OWN } whose;
 } table[] = {
-	{ "--runtime", OPT_RUNTIME, true },
-	{ "--env", OPT_ENV, true },
-	{ "--chdir", OPT_CHDIR, true },
-	{ "--in", OPT_IN, true },
-	{ "--result", OPT_RESULT, true },
-	{ "--result-fd", OPT_RESULT_FD, true },
-	{ "--events", OPT_EVENTS, true },
-	{ "--exit-code", OPT_EXIT_CODE, true },
-	{ "--kernel", OPT_KERNEL, true },
-	{ "--initrd", OPT_INITRD, true },
-	{ "--append", OPT_APPEND, true },
-	{ "-c", OPT_CODE, true },
-	{ "--exec", OPT_EXEC, false },
-	{ "--quiet", OPT_QUIET, false },
-	{ "-q", OPT_QUIET, false },
-	{ "-i", OPT_INTERACTIVE, false },
-	{ "--help", OPT_HELP, false },
-	{ "-h", OPT_HELP, false },
+	{ "--runtime", OPT_RUNTIME, true, GOVERNED },
+	{ "--env", OPT_ENV, true, GOVERNED },
+	{ "--chdir", OPT_CHDIR, true, GOVERNED },
+	{ "--in", OPT_IN, true, GOVERNED },
+	{ "--result", OPT_RESULT, true, OWN },
+	{ "--result-fd", OPT_RESULT_FD, true, OWN },
+	{ "--events", OPT_EVENTS, true, OWN },
+	{ "--exit-code", OPT_EXIT_CODE, true, OWN },
+	{ "--policy", OPT_POLICY, true, OWN },
+	{ "--execute", OPT_EXECUTE, true, OWN },	/* policy_apply() looks at it itself */
+	{ "--kernel", OPT_KERNEL, true, GOVERNED },
+	{ "--initrd", OPT_INITRD, true, GOVERNED },
+	{ "--append", OPT_APPEND, true, GOVERNED },
+	{ "-c", OPT_CODE, true, OWN },
+	{ "--exec", OPT_EXEC, false, OWN },
+	{ "--quiet", OPT_QUIET, false, OWN },
+	{ "-q", OPT_QUIET, false, OWN },
+	{ "-i", OPT_INTERACTIVE, false, OWN },
+	{ "--help", OPT_HELP, false, OWN },
+	{ "-h", OPT_HELP, false, OWN },
 	/* announced, and not there yet: refused rather than ignored */
-	{ "--disk", OPT_LATER, true },
-	{ "--policy", OPT_LATER, true },
-	{ "--work", OPT_LATER, true },
-	{ "--out", OPT_LATER, true },
-	{ "--cpus", OPT_LATER, true },
+	{ "--disk", OPT_LATER, true, GOVERNED },
+	{ "--work", OPT_LATER, true, GOVERNED },
+	{ "--out", OPT_LATER, true, GOVERNED },
+	{ "--cpus", OPT_LATER, true, GOVERNED },
 };
 enum { OPTIONS = sizeof(table) / sizeof(table[0]) };
 
@@ -70,6 +75,15 @@ static void take_setting(struct command *c, const struct setting *t, const char 
 		wrong(c, "%s %s: %s", name, value, why);
 	else
 		setting_set(t, &c->run, v);
+	c->wish.given[t - setting_get((enum setting_id)0)] = true;
+}
+
+static void take_execute(struct command *c, const char *value)
+{
+	if (strcmp(value, "image-only") != 0 && strcmp(value, "anywhere") != 0)
+		wrong(c, "--execute %s: must be image-only or anywhere", value);
+	c->run.image_only = strcmp(value, "image-only") == 0;
+	c->wish.execute_given = true;
 }
 
 static void take_fd(struct command *c, const char *value)
@@ -148,6 +162,8 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_KERNEL: c->run.kernel = value; break;
 	case OPT_INITRD: c->run.initrd = value; break;
 	case OPT_APPEND: c->run.append = value; break;
+	case OPT_POLICY: c->policy_name = value; break;
+	case OPT_EXECUTE: take_execute(c, value); break;
 	case OPT_CODE: take_code(c, value); break;
 	case OPT_EXEC: take_exec(c); break;
 	case OPT_QUIET: c->quiet = true; break;
@@ -230,6 +246,8 @@ static int take_word(struct command *c, int argc, char **argv, int i)
 	for (size_t k = 0; k < OPTIONS; k++) {
 		if (strlen(table[k].name) != w.n || strncmp(word, table[k].name, w.n) != 0)
 			continue;
+		if (table[k].whose == GOVERNED)
+			c->used[c->used_count++] = table[k].name + 2;
 		if (!table[k].takes_value) {
 			if (equals != NULL)
 				wrong(c, "%s takes no value", table[k].name);
@@ -255,6 +273,12 @@ void options_parse(struct command *c, int argc, char **argv)
 		wrong(c, "no memory for the options");
 		return;
 	}
+	c->used = calloc((size_t)argc + 1, sizeof(*c->used));
+	if (c->used == NULL) {
+		wrong(c, "no memory for the options");
+		return;
+	}
+	c->wish.used = c->used;
 	c->run.env = c->env;
 	while (i < argc && argv[i][0] == '-' && argv[i][1] != '\0' && strcmp(argv[i], "--") != 0)
 		i += take_word(c, argc, argv, i);
@@ -278,8 +302,46 @@ void options_parse(struct command *c, int argc, char **argv)
 		wrong(c, "--result and --result-fd exclude each other");
 }
 
+const char *const *options_of_policies(void)
+{
+	static const char *names[OPTIONS + 1];
+	size_t n = 0;
+
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (table[i].whose == GOVERNED)
+			names[n++] = table[i].name + 2;
+	return names;
+}
+
+/*
+ * What the policy says of it: the one that was asked for, else the site's choice,
+ * else standard; with the site's ceiling over each.
+ */
+void options_apply_policy(struct command *c)
+{
+	const char *const *names = options_of_policies();
+	const char *name = c->policy_name;
+	char error[DOLANIA_LINE] = "";
+
+	if (c->error[0] != '\0')
+		return;
+	c->policy = calloc(2, sizeof(*c->policy));
+	if (c->policy == NULL)
+		wrong(c, "no memory for the policy");
+	else if (policy_site(&c->policy[1], names, error) == 0) {
+		if (name == NULL)
+			name = c->policy[1].standard_name[0] != '\0' ? c->policy[1].standard_name : "standard";
+		if (policy_load(&c->policy[0], name, names, error) == 0)
+			(void)policy_apply(&c->policy[0], &c->policy[1], &c->wish, &c->run, error);
+	}
+	if (error[0] != '\0')
+		wrong(c, "%s", error);
+}
+
 void options_release(struct command *c)
 {
+	free(c->used);
+	free(c->policy);
 	free(c->env);
 	free(c->in_dir);
 }

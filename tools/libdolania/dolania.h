@@ -78,6 +78,11 @@ struct dolania_options {
 	uint64_t output_bytes;		/* passed on of each stream; the rest is counted */
 	uint64_t fsize_bytes;		/* of one file; 0: no limit */
 	uint32_t pids, open_files;	/* 0: no limit, guest's default */
+	bool image_only;		/* nothing in /tmp, /work, /in, /out can be executed */
+	bool kill_output;		/* a stream beyond output_bytes ends the run */
+	unsigned kill_severity;		/* events of this severity and above end it: 1 to 3 */
+	uint32_t kill_kinds;		/* and these: a bit for each enum report_event_kind */
+	const struct dolania_policy *policy, *site;	/* where all this is from, policy.h; NULL: from nowhere */
 	const char *kernel, *initrd, *append;	/* NULL: ours; append: more kernel command line */
 	int stdin_fd;			/* -1: none */
 	int stdout_fd, stderr_fd;	/* -1: count only */

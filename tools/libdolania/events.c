@@ -31,6 +31,11 @@ static const char *const kinds[REPORT_EV_KINDS] = {
 	[REPORT_EV_VMM_FAULT] = "vmm_fault",
 };
 
+const char *event_kind_name(unsigned kind)
+{
+	return kinds[kind];
+}
+
 /* NULL: no event, or none that a VMM of ours wrote. */
 json_t *event_json(const struct report_event *e)
 {

@@ -92,6 +92,7 @@ void verdict(struct session *s);
 uint64_t verdict_oom_kills(void);
 
 /* events.c */
+const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below REPORT_EV_KINDS; NULL for 0 */
 void events_watch(struct session *s, const struct report *page);	/* after a notice */
 void events_finish(struct session *s);	/* after the verdict */
 

@@ -148,6 +148,8 @@ int job_build(struct session *s)
 		job.flags |= WIRE_JOB_STDIN;
 	if (o->form == DOLANIA_FILE)
 		job.flags |= WIRE_JOB_SCRIPT;
+	if (o->image_only)
+		job.flags |= WIRE_JOB_NOEXEC;
 	if (getrandom(job.entropy, sizeof(job.entropy), 0) != (ssize_t)sizeof(job.entropy))
 		ret = session_fail(s, DOLANIA_HOST_IO, "getrandom: %s", strerror(errno));
 	else if (!fill(s, &job, &t))

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/policy.h"
 
 #define SUFFIX ".erofs"
 
@@ -128,11 +129,30 @@ static int check_image(struct session *s, int fd)
 	return 0;
 }
 
+/* The policy's word on it, and the site's. */
+static int check_runtime(struct session *s, const char *runtime)
+{
+	const struct dolania_policy *p = s->o->policy, *site = s->o->site;
+	char allowed[256];
+
+	if (p != NULL && !policy_allows(&p->runtimes, runtime))
+		return session_fail(s, DOLANIA_USAGE, "the policy '%s' does not allow the runtime '%s' (it allows: %s); choose "
+				    "one with --runtime, or another policy with --policy", p->name, runtime,
+				    policy_list_text(&p->runtimes, allowed, sizeof(allowed)));
+	if (site != NULL && site->declared[POLICY_RUNTIMES] && !policy_allows(&site->runtimes, runtime))
+		return session_fail(s, DOLANIA_USAGE, "this site does not allow the runtime '%s' (%s, line %u: %s); choose one "
+				    "with --runtime", runtime, site->file, site->line[POLICY_RUNTIMES],
+				    policy_list_text(&site->runtimes, allowed, sizeof(allowed)));
+	return 0;
+}
+
 int locate_image(struct session *s, const char *runtime)
 {
 	bool is_path = strchr(runtime, '/') != NULL;
 	int n;
 
+	if (check_runtime(s, runtime) < 0)
+		return -1;
 	if (is_path)
 		n = snprintf(s->image_path, sizeof(s->image_path), "%s", runtime);
 	else

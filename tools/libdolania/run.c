@@ -32,7 +32,7 @@ void dolania_defaults(struct dolania_options *o)
 {
 	*o = (struct dolania_options){
 		.form = DOLANIA_FILE, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .signal_fd = -1,
-		.events_fd = -1,
+		.events_fd = -1, .kill_severity = 3,
 	};
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		const struct setting *t = setting_get((enum setting_id)i);

@@ -83,7 +83,13 @@ $(B)/lib/libdolania.a: $(LIB_OBJ) $(PROBE_OBJ)
 
 $(B)/bin/dolania: $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a
 	@mkdir -p $(@D)
-	gcc $(CMD_LD) -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a -ljansson -lsodium
+	gcc $(CMD_LD) -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a -linih -ljansson -lsodium
+
+# What a run may have without being asked: installed beside the images.
+POLICIES := $(patsubst policies/%,build/share/dolania/policies/%,$(wildcard policies/*.ini))
+build/share/dolania/policies/%.ini: policies/%.ini
+	@mkdir -p $(@D)
+	cp $< $@
 
 .PHONY: init
 init: $(if $(wildcard guest/build.sh),build/share/dolania/init.cpio)

@@ -12,6 +12,7 @@ build       musl-tools             the VMM, init and the kvm-host agent are stat
 build       libfdt-dev             device trees (the VMM)
 build       libjansson-dev         JSON (the command)
 build       libsodium-dev          SHA-256 and random bytes (the command)
+build       libinih-dev            policy files (the command)
 build       libarchive-dev         /in and /out archives (the command)
 kernel      linux-source-6.12      the source of the guest kernel
 kernel      flex                   its build

@@ -2,7 +2,7 @@
 /* nearest.c - "did you mean": edit distance over short words. */
 #include <string.h>
 
-#include "tools/dolania/command.h"
+#include "tools/libdolania/policy.h"
 
 enum { LONGEST = 32 };
 
