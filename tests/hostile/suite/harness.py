@@ -9,7 +9,7 @@ import time
 
 import lib
 
-from . import build, cases
+from . import build, cases, ends
 
 # Of a VMM, and of a command, that a sanitizer ended (sanitizer/options.c).
 STATUS_VMM_FOUND = 99
@@ -126,7 +126,7 @@ def run(case, root):
 
 def value(want, r, symbols):
     """What a Place is in this run; anything else as it is."""
-    if not isinstance(want, cases.Place):
+    if not isinstance(want, ends.Place):
         return want
     base = r.result["host"]["ram_bytes"] if want.symbol == "ram_end" else symbols[want.symbol]
     return base + want.offset
@@ -180,7 +180,7 @@ def check_crash(r):
 
 def check_end(case, r, symbols):
     end, want = r.result["end"], case.end
-    if isinstance(want, cases.Storm) and want.too_slow(r.result):
+    if isinstance(want, ends.Storm) and want.too_slow(r.result):
         return
     if end["reason"] != want.reason:
         raise Wrong("outcome", f"{end['reason']} ({end['message']}; {end['detail']}), not {want.reason}")

@@ -1,5 +1,5 @@
 """docs/hostile.md, made of the cases and controls."""
-from . import cases, controls
+from . import cases, controls, ends
 
 AREAS = {
     "mmio": "Register windows", "ring": "Virtqueues", "blk": "The disk", "vsock": "Vsock",
@@ -86,8 +86,8 @@ def evidence(end):
         return ""
 
     def number(v):
-        return f"`{v}`" if isinstance(v, cases.Place) else str(v) if v < 1 << 17 else f"{v:#x}"
-    device = "vsock" if d["slot"] == cases.VSOCK else "disk"
+        return f"`{v}`" if isinstance(v, ends.Place) else str(v) if v < 1 << 17 else f"{v:#x}"
+    device = "vsock" if d["slot"] == ends.VSOCK else "disk"
     return f"{device}, queue {number(d['queue'])}, index {d['index']}, value {number(d['value'])}"
 
 

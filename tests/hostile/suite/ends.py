@@ -1,0 +1,97 @@
+"""What a case is, the ends it can meet, and the evidence of them."""
+
+VSOCK, DISK = 0, 1
+RX, TX = 0, 1
+# Registers of virtio-mmio, as evidence has them.
+FEATURES, NUM, READY, NOTIFY, STATUS, DESC_LOW, USED_HIGH = 0x20, 0x38, 0x44, 0x50, 0x70, 0x80, 0xa4
+MOST = (1 << 63) - 1        # of an integer in the result
+
+
+class End:
+    """`details`: fields of "end" and "violation"; `event`: (kind, first value or None)."""
+
+    def __init__(self, text, reason, event=None, **details):
+        self.text, self.reason, self.event = text, reason, event
+        self.details = {k.replace("__", "."): v for k, v in details.items()}
+
+
+class Storm(End):
+    """
+    A rate decides: `kind` ends the run, or the wall limit does on a machine too
+    slow for `most` exits a second (which must then be true).
+    """
+
+    def __init__(self, kind, first, most):
+        super().__init__(f"`protocol_violation`, event `{kind}`; `wall_limit` on a machine too slow for {most} exits "
+                         "a second", "protocol_violation", event=(kind, first))
+        self.most = most
+
+    def too_slow(self, result):
+        host = result["host"]
+        ns = host["phases_ns"]["ended"] - host["phases_ns"]["ready"]
+        return result["end"]["reason"] == "wall_limit" and host["exits"]["total"] * 10**9 <= self.most * ns
+
+
+class Case:
+    def __init__(self, name, about, end, wall="long", disk="small", **reached):
+        self.name, self.about, self.end, self.wall, self.disk = name, about, end, wall, disk
+        self.area = name.split("_")[0]
+        self.reached = {}
+        for key, want in reached.items():
+            if key in ("image", "vsock"):
+                for part, n in zip(("accesses", "kicks", "chains"), want):
+                    if n is not None:
+                        self.reached[f"{key}.{part}"] = n
+            else:
+                self.reached[key.replace("__", ".")] = want
+
+
+class Place:
+    """An address that depends on the guest's program or on the size of RAM."""
+
+    def __init__(self, symbol, offset=0):
+        self.symbol, self.offset = symbol, offset
+
+    def __str__(self):
+        sign = "-" if self.offset < 0 else "+"
+        return self.symbol + (f" {sign} {abs(self.offset):#x}" if self.offset else "")
+
+
+class AtLeast:
+    """A counter that depends on how fast the machine is."""
+
+    def __init__(self, least):
+        self.least, self.text = least, f"at least {least}"
+
+    def __call__(self, got):
+        return got >= self.least
+
+
+def violation(rule, slot, queue, index, value):
+    """The VMM ends the run, with this evidence."""
+    if isinstance(value, int):
+        value = min(value, MOST)
+    return End(f"`protocol_violation`: {rule}", "protocol_violation", violation__name=rule, violation__slot=slot,
+               violation__queue=queue, violation__index=index, violation__value=value)
+
+
+def disk(rule, index, value, queue=0):
+    return violation(rule, DISK, queue, index, value)
+
+
+def hostile(kind, first=None):
+    """The VMM (or the supervisor) ends the run for something that is no rule of virtio."""
+    return End(f"`protocol_violation`, event `{kind}`", "protocol_violation", event=(kind, first))
+
+
+def exited(code=0):
+    """All that was tried was answered as it should be, says the guest: it checks each answer."""
+    return End(f"`exited` {code}", "exited", code=code)
+
+
+def panic(detail="done\n"):
+    return End("`guest_panic`", "guest_panic", detail=detail)
+
+
+WALL = End("`wall_limit`, in time", "wall_limit")
+SHORT = {"wall": "short"}
