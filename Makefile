@@ -18,7 +18,7 @@ JOBS    ?= $(shell nproc)
 include tools/make/build.mk
 include tools/make/check.mk
 
-.PHONY: help setup packages kernel images build demo test test-full bench surface install uninstall clean distclean
+.PHONY: help setup packages kernel images image loopback build demo test test-full bench surface install uninstall clean distclean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -33,6 +33,8 @@ demo: setup
 #: make test        set up everything, then check and the end-to-end tests
 test: setup
 	@tools/make/step 'python-test image' rootfs/build.sh python-test
+	@tools/make/step 'node image' rootfs/build.sh node
+	@tools/make/step 'toolchain image' rootfs/build.sh toolchain
 	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
 	@tools/make/step 'hostile guests, controls' tests/hostile/run --build
 	@tests/run
@@ -40,6 +42,9 @@ test: setup
 #: make test-full   the slow tests too
 test-full: setup
 	@tools/make/step 'python-test image' rootfs/build.sh python-test
+	@tools/make/step 'node image' rootfs/build.sh node
+	@tools/make/step 'python-data image' rootfs/build.sh python-data
+	@tools/make/step 'toolchain image' rootfs/build.sh toolchain
 	@tools/make/step 'loopback kernel' kernel-config/build.sh loopback
 	@tools/make/step 'unit tests, layers, lint' $(MAKE) --no-print-directory -j$(JOBS) check-build lint
 	@tools/make/step 'hostile guests, controls' tests/hostile/run --build
@@ -74,6 +79,16 @@ kernel:
 images:
 	@tools/make/step 'base image' rootfs/build.sh base
 	@tools/make/step 'python image' rootfs/build.sh python
+
+#: make image NAME=node   a runtime more: node, python-data, toolchain (rootfs/README.md)
+image:
+	@[ -e rootfs/$(NAME).pkgs ] || { echo "make image NAME=...: one of $$(cd rootfs && echo *.pkgs | sed 's/\.pkgs//g')" >&2; exit 1; }
+	@tools/setup/packages.sh rootfs
+	@tools/make/step '$(NAME) image' rootfs/build.sh $(NAME)
+
+#: make loopback    the kernel of dolania run --loopback
+loopback: packages
+	@tools/make/step 'loopback kernel' kernel-config/build.sh loopback
 
 #: make install     into $(DESTDIR)$(PREFIX); run 'make setup' before
 install:

@@ -22,6 +22,7 @@
 #include "collect.h"
 #include "job.h"
 #include "link.h"
+#include "loopback.h"
 #include "mount.h"
 #include "relay.h"
 #include "run.h"
@@ -84,6 +85,8 @@ static int live(struct init *g)
 		return -1;
 	if (cgroup_limit(&g->group, &g->job.h, f) < 0 || mount_job(&g->job, f) < 0 ||
 	    mount_switch(f) < 0)
+		return -1;
+	if (loopback_up(f) < 0)
 		return -1;
 	if (seed_random(&g->job.h, f) < 0 || seed_clock(&g->job.h, f) < 0 ||
 	    job_write_script(&g->job, g->control, f) < 0)

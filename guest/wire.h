@@ -144,6 +144,7 @@ enum wire_step {
 	WIRE_STEP_IDENTITY = 18,	/* uid, gid, no_new_privs */
 	WIRE_STEP_SECCOMP = 19,
 	WIRE_STEP_RELAY = 20,	/* the relay of the streams */
+	WIRE_STEP_LOOPBACK = 21,	/* bringing `lo` up */
 };
 enum { WIRE_FRAME_VALUES = 15 };
 

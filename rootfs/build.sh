@@ -1,30 +1,40 @@
 #!/bin/bash
 # Builds a root image from Debian packages: an uncompressed EROFS file.
 #
-#   rootfs/build.sh base|python|python-test    -> build/share/dolania/images/NAME.erofs
+#   rootfs/build.sh NAME                  rootfs/NAME.pkgs -> build/share/dolania/images/NAME.erofs
+#   rootfs/build.sh --list LIST IMAGE     a list of your own (tools/image packages)
 #
-# The packages are those in NAME.pkgs, from Debian's own archive as configured
+# The packages are those in the list, from Debian's own archive as configured
 # in this machine's apt sources (other sources are ignored). They are unpacked,
-# not installed: no maintainer script runs. The result is cached: its key is a
-# hash over the recipe, this script, files/, and the resolved package versions.
+# not installed: no maintainer script runs. A named image is cached: its key is a
+# hash over the recipe, these scripts, files/, and the resolved package versions.
 # The same key gives the same bytes. Needs root (chroot, to compile .pyc files
 # with the image's own interpreter) and erofs-utils.
 set -euo pipefail
 export LC_ALL=C
 umask 022
 
-name=${1:-}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
 work=$top/build/rootfs
-out=$top/build/share/dolania/images/$name.erofs
 uuid=d01a0000-0000-4000-8000-000000000001	# the same for every image: it identifies nothing
-keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 epoch=0						# every timestamp in the image
 
-if [ -z "$name" ] || [ ! -e "$here/$name.pkgs" ]; then
-	echo "usage: $0 NAME, where NAME.pkgs is in $here" >&2
+usage() {
+	echo "usage: $0 NAME, where NAME.pkgs is in $here; or $0 --list LIST IMAGE" >&2
 	exit 2
+}
+
+if [ "${1:-}" = --list ]; then
+	[ $# -eq 3 ] || usage
+	name=own
+	list=$(realpath -e "$2") || exit 2
+	out=$(realpath -m "$3")
+else
+	name=${1:-}
+	list=$here/$name.pkgs
+	out=$top/build/share/dolania/images/$name.erofs
+	if [[ -z $name || $name == */* || ! -e $list ]]; then usage; fi
 fi
 
 die() { progress_end; echo "image $name: $*" >&2; exit 1; }
@@ -32,53 +42,21 @@ progress() { if [ -t 2 ]; then printf '\r\033[Kimage %s: %s' "$name" "$*" >&2; f
 progress_end() { if [ -t 2 ]; then printf '\r\033[K' >&2; fi; }
 hash() { sha256sum | cut -d' ' -f1; }
 
-# The recipe files of an image, the included ones first.
+# shellcheck source=rootfs/debian.sh
+. "$here/debian.sh"
+
+# The lists of an image, the included ones first.
 recipes() {
 	local inc
-	inc=$(awk '$1 == "include" { print $2 }' "$here/$1.pkgs")
-	if [ -n "$inc" ]; then recipes "$inc"; fi
-	echo "$here/$1.pkgs"
+	for inc in $(awk '$1 == "include" { print $2 }' "$1"); do
+		[ -e "$here/$inc.pkgs" ] || die "$1: include $inc: there is no such image; there are: $(cd "$here" && ls ./*.pkgs | sed 's|./\(.*\).pkgs|\1|' | tr '\n' ' ')"
+		recipes "$here/$inc.pkgs"
+	done
+	echo "$1"
 }
 
-# apt, seeing Debian's archive only and no installed package.
-apt_debian() {
-	local cmd=$1; shift
-	"$cmd" -o Dir::Etc::SourceList="$work/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::State::status=/dev/null -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= \
-		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
-		-o APT::Sandbox::User=root -o APT::Get::List-Cleanup=false "$@"
-}
-
-# The Debian lines of this machine's sources, whatever mirror they name,
-# checked against Debian's own keys.
-write_sources() {
-	local signed=
-	if [ -e "$keyring" ]; then signed="[signed-by=$keyring] "; fi
-	apt-get indextargets --format '$(CREATED_BY) $(ORIGIN) $(REPO_URI) $(RELEASE) $(COMPONENT)' |
-		awk -v s="$signed" '$1 == "Packages" && $2 == "Debian" { print "deb " s $3 " " $4 " " $5 }' |
-		sort -u >"$work/sources.list.new"
-	[ -s "$work/sources.list.new" ] || die "no Debian archive in apt's sources; run apt-get update first"
-	cmp -s "$work/sources.list.new" "$work/sources.list" || cp "$work/sources.list.new" "$work/sources.list"
-}
-
-# "package version" for each package, one a line.
-resolve() {
-	apt_debian apt-cache policy "${packages[@]}" |
-		awk '/^[^ ]/ { p = $1; sub(/:$/, "", p) } $1 == "Candidate:" && $2 != "(none)" { print p, $2 }'
-}
-
-# Downloads what is not there yet into work/debs. A version that the archive
-# no longer has means that the lists are old: refreshed once.
-fetch() {
-	local p v f want=()
-	while read -r p v; do
-		f=$work/debs/${p}_${v//:/%3a}_
-		compgen -G "$f*.deb" >/dev/null || want+=("$p=$v")
-	done <<<"$resolved"
-	[ ${#want[@]} -gt 0 ] || return 0
-	progress "fetching ${#want[@]} packages"
-	(cd "$work/debs" && apt_debian apt-get -qq download "${want[@]}") >"$work/$name.log" 2>&1
-}
+# The lines of all lists that begin with a word, without it.
+directives() { sed -n "s/^$1  *//p" "${recipe[@]}"; }
 
 unpack() {
 	local p v f n=0
@@ -89,7 +67,7 @@ unpack() {
 	while read -r p v; do
 		n=$((n + 1))
 		progress "unpacking $n of ${#packages[@]}: $p"
-		f=$(compgen -G "$work/debs/${p}_${v//:/%3a}_*.deb")
+		f=$(debian_file "$p" "$v")
 		dpkg-deb --fsys-tarfile "$f" | tar -x --keep-directory-symlink -C "$root"
 	done <<<"$resolved"
 }
@@ -100,12 +78,17 @@ strip_root() {
 		usr/share/{bash-completion,debianutils,polkit-1} usr/share/python3/runtime.d etc/{update-motd.d,init.d,default,cron.d} \
 		var etc/bash_completion.d usr/lib/valgrind usr/share/gdb usr/share/gcc usr/lib/x86_64-linux-gnu/gconv)
 	find "$root/usr/lib/locale" -mindepth 1 -maxdepth 1 ! -name C.utf8 -exec rm -rf {} + 2>/dev/null || true
+	local path
+	while read -r path _; do
+		# shellcheck disable=SC2086 # a pattern
+		(cd "$root" && compgen -G "$path" >/dev/null && rm -r -- $path) || die "drop $path: there is no such file"
+	done < <(directives drop)
 	# set-id programs: the script runs with no_new_privs anyway
 	find "$root" -type f -perm /6000 -exec chmod u-s,g-s {} +
 }
 
 configure_root() {
-	local a
+	local a path target
 	mkdir -p "$root"/{proc,sys,dev,tmp,work,in,out,run,scratch,root,etc,var/tmp}
 	ln -s /run "$root/var/run"
 	cp -r "$here/files/." "$root/"
@@ -120,6 +103,12 @@ configure_root() {
 		if [ -e "$root/usr/bin/${a##*/}" ] || [ -e "$root/usr/sbin/${a##*/}" ] || [ -L "$root/$a" ]; then continue; fi
 		case $a in usr/bin/*) ln -s busybox "$root/$a" ;; *) ln -s ../bin/busybox "$root/$a" ;; esac
 	done <"$work/$name.applets"
+
+	while read -r path target _; do
+		mkdir -p "$root/$(dirname "$path")"
+		ln -s "$target" "$root/$path"
+		[ -e "$root/$path" ] || die "link $path: $target is not there"
+	done < <(directives link)
 
 	ldconfig -r "$root"
 	rm -rf "$root/var/cache"
@@ -142,16 +131,19 @@ compile_python() {
 	fi
 }
 
-# Every program and library finds the libraries it links.
+# Every program and library finds the libraries it links. Asked is the image's
+# own dynamic linker, by the image's own shell: set out here, the variable would
+# make chroot list itself.
 check_libraries() {
 	progress "checking libraries"
 	local missing
-	missing=$(find "$root/usr/bin" "$root/usr/sbin" "$root/usr/lib" -type f \( -perm /111 -o -name '*.so*' \) -print |
-		while read -r f; do
-			[ "$(head -c 4 "$f" | tail -c 3)" = ELF ] || continue
-			LD_TRACE_LOADED_OBJECTS=1 chroot "$root" /lib64/ld-linux-x86-64.so.2 "${f#"$root"}" 2>/dev/null |
-				awk -v f="${f#"$root"}" '/not found/ { print f ": " $1 }'
-		done) || true
+	# shellcheck disable=SC2016 # expanded by the image's shell
+	missing=$(cd "$root" && find usr/bin usr/sbin usr/lib -type f \( -perm /111 -o -name '*.so*' \) -printf '/%p\n' |
+		chroot . /bin/sh -c 'while read -r f; do
+			echo "$f:"
+			LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 "$f"
+		done; exit 0' 2>/dev/null |
+		awk '/^\// { f = $1 } /not found/ { print f " " $1 }')
 	[ -z "$missing" ] || die "libraries missing:"$'\n'"$missing"
 }
 
@@ -178,7 +170,7 @@ build() {
 # What decides the image but for the versions, and what decides those: as long
 # as apt's sources and lists are the files they were, apt need not be asked.
 own_key() {
-	cat "${recipe[@]}" "$here/build.sh"
+	cat "${recipe[@]}" "$here/build.sh" "$here/debian.sh"
 	(cd "$here/files" && find . -type f | sort | xargs sha256sum)
 }
 lists_key() {
@@ -187,15 +179,20 @@ lists_key() {
 }
 
 mkdir -p "$work/debs"
-mapfile -t recipe < <(recipes "$name")
+recipe_text=$(recipes "$list")
+mapfile -t recipe <<<"$recipe_text"
 lkey=$(lists_key | hash)
-if [ -e "$out" ] && [ "$(cat "$work/$name.lists-key" 2>/dev/null)" = "$lkey" ]; then exit 0; fi
+if [ $name != own ] && [ -e "$out" ] && [ "$(cat "$work/$name.lists-key" 2>/dev/null)" = "$lkey" ]; then exit 0; fi
 
 exec 9>"$work/lock"
 flock 9
-mapfile -t packages < <(awk '/^[a-z0-9]/ && $1 != "include" { if (NF < 2) exit 1; print $1 }' "${recipe[@]}")
-write_sources
-resolved=$(resolve)
+debian_sources
+mapfile -t packages < <(awk '$1 ~ /^(include|link|drop|depends)$/ { next } /^[a-z0-9]/ { print $1 }' "${recipe[@]}" | sort -u)
+if grep -q '^depends\>' "${recipe[@]}"; then
+	mapfile -t packages < <(debian_closure "${packages[@]}")
+	[ ${#packages[@]} -gt 0 ] || die "apt cannot resolve the list: $(tail -n 1 "$work/closure.err")"
+fi
+resolved=$(debian_versions "${packages[@]}")
 [ "$(wc -l <<<"$resolved")" -eq ${#packages[@]} ] ||
 	die "apt does not know: $(comm -23 <(printf '%s\n' "${packages[@]}" | sort) <(cut -d' ' -f1 <<<"$resolved" | sort) | tr '\n' ' ')"
 image_key() {
@@ -203,16 +200,17 @@ image_key() {
 	echo "$resolved"
 }
 key=$(image_key | hash)
-if [ -e "$out" ] && [ "$(cat "$work/$name.key" 2>/dev/null)" = "$key" ]; then
+if [ $name != own ] && [ -e "$out" ] && [ "$(cat "$work/$name.key" 2>/dev/null)" = "$key" ]; then
 	echo "$lkey" >"$work/$name.lists-key"
 	exit 0
 fi
 
-if ! fetch; then
+# A version that the archive no longer has means that the lists are old: refreshed once.
+if ! debian_fetch <<<"$resolved"; then
 	progress "refreshing apt's lists"
 	apt_debian apt-get -qq update >"$work/$name.log" 2>&1 || true
-	resolved=$(resolve)
+	resolved=$(debian_versions "${packages[@]}")
 	key=$(image_key | hash)
-	fetch || die "fetching failed: $(tail -n 3 "$work/$name.log")"
+	debian_fetch <<<"$resolved" || die "fetching failed: $(tail -n 3 "$work/$name.log")"
 fi
 build

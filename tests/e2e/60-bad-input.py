@@ -334,15 +334,6 @@ def test_in_names_the_file_that_cannot_be_read():
         assert f"{secret}: Permission denied" in r.errtext
 
 
-def test_a_runtime_the_script_asks_for_is_the_scripts_failure():
-    with scratch() as d:
-        for name, text in (("m.js", "1"), ("m", "#!/usr/bin/env node\n1")):
-            r = run(write_file(d, name, text))
-            assert (r.code, r.reason, r.result["end"]["by"], r.errlines) == (127, "not_found", "guest", 1), r
-            assert name in r.errtext and "'node'" in r.errtext
-            assert run("--exit-code", "isolate", os.path.join(d, name)).code == 1
-
-
 @needs("build/share/dolania/images/python.erofs")
 def test_windows_line_ends_are_told_also_with_env():
     with scratch() as d:

@@ -13,7 +13,7 @@
 enum option {
 	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS,
-	OPT_LATER,
+	OPT_LOOPBACK, OPT_LATER,
 };
 
 /*
@@ -36,6 +36,7 @@ static const struct {
 	{ "--exit-code", OPT_EXIT_CODE, true, OWN },
 	{ "--policy", OPT_POLICY, true, OWN },
 	{ "--execute", OPT_EXECUTE, true, OWN },	/* policy_apply() looks at it itself */
+	{ "--loopback", OPT_LOOPBACK, false, GOVERNED },
 	{ "--kernel", OPT_KERNEL, true, GOVERNED },
 	{ "--initrd", OPT_INITRD, true, GOVERNED },
 	{ "--append", OPT_APPEND, true, GOVERNED },
@@ -159,6 +160,7 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_RESULT_FD: take_fd(c, value); break;
 	case OPT_EVENTS: c->events_file = value; break;
 	case OPT_EXIT_CODE: take_exit_code(c, value); break;
+	case OPT_LOOPBACK: c->run.loopback = true; break;
 	case OPT_KERNEL: c->run.kernel = value; break;
 	case OPT_INITRD: c->run.initrd = value; break;
 	case OPT_APPEND: c->run.append = value; break;

@@ -84,6 +84,7 @@ struct dolania_options {
 	uint32_t kill_kinds;		/* and these: a bit for each enum report_event_kind */
 	const struct dolania_policy *policy, *site;	/* where all this is from, policy.h; NULL: from nowhere */
 	const char *kernel, *initrd, *append;	/* NULL: ours; append: more kernel command line */
+	bool loopback;			/* our kernel with 127.0.0.1; not with `kernel` */
 	int stdin_fd;			/* -1: none */
 	int stdout_fd, stderr_fd;	/* -1: count only */
 	bool clean_stdout, clean_stderr;	/* make control sequences harmless */
@@ -189,7 +190,7 @@ const char *dolania_format_ns(uint64_t ns, char *to, size_t room);
 
 /* Paths of what a run uses, for doctor.  0, or -1: the executable cannot be found. */
 struct dolania_paths {
-	char vmm[4096], kernel[4096], initrd[4096], images[4096];
+	char vmm[4096], kernel[4096], loopback[4096], initrd[4096], images[4096];
 };
 int dolania_locate(struct dolania_paths *p);
 /* "base, python": the names of the images there; "none". */

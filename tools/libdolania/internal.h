@@ -63,6 +63,7 @@ void text_escape(char *to, size_t room, const void *from, size_t bytes, bool kee
 /* locate.c */
 int locate_all(struct session *s);
 int locate_open(struct session *s, const char *path, const char *what, enum dolania_reason why, int *fd);
+const char *locate_kernel(const struct session *s);
 int locate_image(struct session *s, const char *runtime);
 
 /* script.c: reads the script, builds argv, chooses the runtime. */

@@ -4,7 +4,7 @@
  * looked at before a VM is made of them.
  *
  *	bin/dolania  libexec/dolania/dolania-vmm
- *	share/dolania/vmlinux  share/dolania/init.cpio  share/dolania/images/NAME.erofs
+ *	share/dolania/vmlinux  share/dolania/vmlinux-loopback  share/dolania/init.cpio  share/dolania/images/NAME.erofs
  */
 #include <dirent.h>
 #include <errno.h>
@@ -44,6 +44,7 @@ int dolania_locate(struct dolania_paths *p)
 	}
 	return join(p->vmm, sizeof(p->vmm), top, "libexec/dolania/dolania-vmm") ||
 	       join(p->kernel, sizeof(p->kernel), top, "share/dolania/vmlinux") ||
+	       join(p->loopback, sizeof(p->loopback), top, "share/dolania/vmlinux-loopback") ||
 	       join(p->initrd, sizeof(p->initrd), top, "share/dolania/init.cpio") ||
 	       join(p->images, sizeof(p->images), top, "share/dolania/images") ? -1 : 0;
 }
@@ -146,6 +147,36 @@ static int check_runtime(struct session *s, const char *runtime)
 	return 0;
 }
 
+/* The recipes of rootfs/ that nobody has to build; tests/host/image.py holds this list against them. */
+static bool is_on_demand(const char *runtime)
+{
+	static const char *const names[] = { "node", "python-data", "toolchain" };
+
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strcmp(runtime, names[i]) == 0)
+			return true;
+	return false;
+}
+
+static int no_such_runtime(struct session *s, const char *runtime)
+{
+	bool script_wish = s->o->runtime == NULL && strcmp(runtime, "base") != 0;
+	enum dolania_reason why = script_wish ? DOLANIA_NOT_FOUND : DOLANIA_USAGE;	/* whose wish, and whose failure */
+	char known[256];
+
+	dolania_list_runtimes(&s->paths, known, sizeof(known));
+	s->r->code = ENOENT;
+	if (is_on_demand(runtime))
+		return session_fail(s, why, "%s%sthe runtime '%s' is not built yet: 'make image NAME=%s' builds it; "
+				    "there are: %s", script_wish ? s->o->script : "", script_wish ? ": " : "", runtime,
+				    runtime, known);
+	if (script_wish)
+		return session_fail(s, why, "%s: needs the runtime '%s', which is not there; there are: %s; --runtime "
+				    "names another or the path of an image", s->o->script, runtime, known);
+	return session_fail(s, why, "unknown runtime '%s'; --runtime takes one of: %s; or the path of an image (with a "
+			    "'/' in it)", runtime, known);
+}
+
 int locate_image(struct session *s, const char *runtime)
 {
 	bool is_path = strchr(runtime, '/') != NULL;
@@ -159,22 +190,19 @@ int locate_image(struct session *s, const char *runtime)
 		n = snprintf(s->image_path, sizeof(s->image_path), "%s/%s" SUFFIX, s->paths.images, runtime);
 	if (n < 0 || (size_t)n >= sizeof(s->image_path))
 		return session_fail(s, DOLANIA_USAGE, "--runtime: the path is too long");
-	if (!is_path && (runtime[0] == '\0' || access(s->image_path, F_OK) != 0)) {
-		char known[256];
-
-		dolania_list_runtimes(&s->paths, known, sizeof(known));
-		s->r->code = ENOENT;
-		if (s->o->runtime == NULL && strcmp(runtime, "base") != 0)	/* the script's own wish, and the script's failure */
-			return session_fail(s, DOLANIA_NOT_FOUND, "%s: needs the runtime '%s', which is not there; there "
-					    "are: %s; --runtime names another or the path of an image", s->o->script,
-					    runtime, known);
-		return session_fail(s, DOLANIA_USAGE, "unknown runtime '%s'; --runtime takes one of: %s; or the "
-				    "path of an image (with a '/' in it)", runtime, known);
-	}
+	if (!is_path && (runtime[0] == '\0' || access(s->image_path, F_OK) != 0))
+		return no_such_runtime(s, runtime);
 	snprintf(s->r->runtime, sizeof(s->r->runtime), "%s", runtime);
 	if (locate_open(s, s->image_path, "the image", DOLANIA_USAGE, &s->fd.root) < 0)
 		return -1;
 	return check_image(s, s->fd.root);
+}
+
+const char *locate_kernel(const struct session *s)
+{
+	if (s->o->kernel != NULL)
+		return s->o->kernel;
+	return s->o->loopback ? s->paths.loopback : s->paths.kernel;
 }
 
 static int open_kvm(struct session *s)
@@ -200,7 +228,12 @@ int locate_all(struct session *s)
 	if (access(s->paths.vmm, X_OK) != 0)
 		return session_fail(s, DOLANIA_HOST_IO, "%s: the VMM is missing or not executable; 'make build' "
 				    "builds it", s->paths.vmm);
-	if (open_part(s, o->kernel, s->paths.kernel, "the guest kernel", &s->fd.kernel) < 0 ||
+	if (o->loopback && o->kernel != NULL)
+		return session_fail(s, DOLANIA_USAGE, "--loopback and --kernel exclude each other: each names a kernel");
+	if (o->loopback && access(s->paths.loopback, F_OK) != 0)
+		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "--loopback: %s is not there; 'make loopback' builds it",
+				    s->paths.loopback);
+	if (open_part(s, o->kernel, locate_kernel(s), "the guest kernel", &s->fd.kernel) < 0 ||
 	    open_part(s, o->initrd, s->paths.initrd, "init", &s->fd.initrd) < 0)
 		return -1;
 	return open_kvm(s);

@@ -109,7 +109,7 @@ static void measure_all(struct session *s)
 		measure_file(s, "vmm", s->paths.vmm, vmm);
 		close(vmm);
 	}
-	measure_file(s, "kernel", o->kernel != NULL ? o->kernel : s->paths.kernel, s->fd.kernel);
+	measure_file(s, "kernel", locate_kernel(s), s->fd.kernel);
 	measure_file(s, "initrd", o->initrd != NULL ? o->initrd : s->paths.initrd, s->fd.initrd);
 	measure_file(s, "image", s->image_path, s->fd.root);
 	if (o->append != NULL)

@@ -71,7 +71,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 		[WIRE_STEP_ENTROPY] = "the random number generator", [WIRE_STEP_CLOCK] = "the clock",
 		[WIRE_STEP_PIPES] = "the script's pipes", [WIRE_STEP_SPAWN] = "the script's process",
 		[WIRE_STEP_IDENTITY] = "dropping privileges", [WIRE_STEP_SECCOMP] = "the system call filter",
-		[WIRE_STEP_RELAY] = "the relay of the streams",
+		[WIRE_STEP_RELAY] = "the relay of the streams", [WIRE_STEP_LOOPBACK] = "the loopback interface",
 	};
 	static const char *const places[] = {
 		[WIRE_STEP_PROC] = "/proc", [WIRE_STEP_DEV] = "/dev", [WIRE_STEP_TMP] = "/tmp",
@@ -270,7 +270,7 @@ static void vmm_died(struct session *s)
 /* Kernel or initrd could not be used: name the file. */
 static void boot_failed(struct session *s, const char *detail)
 {
-	const char *kernel = s->o->kernel != NULL ? s->o->kernel : s->paths.kernel;
+	const char *kernel = locate_kernel(s);
 	const char *initrd = s->o->initrd != NULL ? s->o->initrd : s->paths.initrd;
 
 	if (strstr(detail, "initrd") != NULL)
