@@ -2,7 +2,7 @@
 # Builds a root image from Debian packages: an uncompressed EROFS file.
 #
 #   rootfs/build.sh NAME                  rootfs/NAME.pkgs -> build/share/dolania/images/NAME.erofs
-#   rootfs/build.sh --list LIST IMAGE     a list of your own (tools/image packages)
+#   rootfs/build.sh --list LIST IMAGE     a list of your own
 #
 # The packages are those in the list, from Debian's own archive as configured
 # in this machine's apt sources (other sources are ignored). They are unpacked,

@@ -147,7 +147,7 @@ static int check_runtime(struct session *s, const char *runtime)
 	return 0;
 }
 
-/* The recipes of rootfs/ that nobody has to build; tests/host/image.py holds this list against them. */
+/* The recipes of rootfs/ that make setup does not build. */
 static bool is_on_demand(const char *runtime)
 {
 	static const char *const names[] = { "node", "python-data", "toolchain" };
