@@ -98,6 +98,7 @@ install:
 	install -m 755 build/libexec/dolania/dolania-vmm build/libexec/dolania/dolania-extract \
 		$(DESTDIR)$(PREFIX)/libexec/dolania/
 	install -D -m 644 docs/man/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
+	install -D -m 644 docs/man/dolania-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/dolania-policy.5
 	install -d $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania/apparmor
 	install -m 644 README.md LICENSE docs/*.md docs/result.schema.json $(DESTDIR)$(PREFIX)/share/doc/dolania/
 	sed 's|@PREFIX@|$(PREFIX)|g' tools/apparmor/dolania.in > $(DESTDIR)$(PREFIX)/share/dolania/apparmor/dolania
@@ -105,7 +106,8 @@ install:
 
 #: make uninstall   remove what 'make install' put into $(DESTDIR)$(PREFIX)
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/dolania $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
+	rm -f $(DESTDIR)$(PREFIX)/bin/dolania $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1 \
+		$(DESTDIR)$(PREFIX)/share/man/man5/dolania-policy.5
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/dolania $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania
 
 #: make clean       remove what was built, but keep what took long (kernel, images,

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/resource.h>
+#include <sys/statfs.h>
 #include <sys/wait.h>
 
 #include "collect.h"
@@ -33,6 +34,17 @@ static void set_end(uint64_t v[], const struct relay *r, uint64_t oom_kills)
 	}
 }
 
+/* What the script left in its writable places, which are one file system. */
+static void set_tmp(uint64_t v[])
+{
+	struct statfs fs;
+
+	if (statfs("/tmp", &fs) < 0 || fs.f_bfree > fs.f_blocks || fs.f_ffree > fs.f_files)
+		return;
+	v[WIRE_EXIT_TMP_BYTES] = (uint64_t)(fs.f_blocks - fs.f_bfree) * (uint64_t)fs.f_bsize;
+	v[WIRE_EXIT_TMP_FILES] = fs.f_files - fs.f_ffree;
+}
+
 struct wire_frame collect_exit(const struct relay *r)
 {
 	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
@@ -52,6 +64,7 @@ struct wire_frame collect_exit(const struct relay *r)
 	v[WIRE_EXIT_PIDS_PEAK] = figures.pids_peak;
 	v[WIRE_EXIT_PIDS_REFUSED] = figures.pids_refused;
 	v[WIRE_EXIT_MONOTONIC_NS] = r->ended_ns;
+	set_tmp(v);
 	return frame;
 }
 

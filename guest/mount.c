@@ -22,6 +22,7 @@ enum {
 	DISK_MINORS = 16,	/* of virtio-blk: vda is 0, vdb 16 */
 	READ_AHEAD_SECTORS = 1024,
 	TMPFS_BYTES_DEFAULT = 1 << 20,	/* size=0 would mean no limit */
+	BYTES_PER_FILE = 2048,	/* an inode is the kernel's memory, so there are not more than this */
 };
 
 static const struct node {
@@ -171,13 +172,17 @@ int mount_image(struct fault *f)
 	return error == 0 ? 0 : fault(f, WIRE_STEP_DEV, error);
 }
 
-static int mount_tmpfs(const char *target, uint64_t bytes, const struct job *job,
+static int mount_tmpfs(const char *target, uint64_t bytes, uint64_t files, const struct job *job,
 		       unsigned long flags)
 {
 	struct text options = { .bytes = 0 };
 
+	if (bytes == 0)
+		bytes = TMPFS_BYTES_DEFAULT;
 	text_add(&options, "mode=755,size=");
-	text_add_u64(&options, bytes != 0 ? bytes : TMPFS_BYTES_DEFAULT);
+	text_add_u64(&options, bytes);
+	text_add(&options, ",nr_inodes=");
+	text_add_u64(&options, files != 0 ? files : bytes / BYTES_PER_FILE);
 	text_add(&options, ",uid=");
 	text_add_u64(&options, job->h.uid);
 	text_add(&options, ",gid=");
@@ -251,7 +256,7 @@ static int mount_disks(const struct job *job, unsigned long flags, struct fault 
 int mount_job(const struct job *job, struct fault *f)
 {
 	unsigned long noexec = (job->h.flags & WIRE_JOB_NOEXEC) ? MS_NOEXEC : 0;
-	int error = mount_tmpfs(SCRATCH, job->h.tmp_bytes, job, PLAIN | noexec);
+	int error = mount_tmpfs(SCRATCH, job->h.tmp_bytes, job->h.tmp_files, job, PLAIN | noexec);
 
 	if (error != 0)
 		return fault(f, WIRE_STEP_TMP, error);
@@ -260,7 +265,7 @@ int mount_job(const struct job *job, struct fault *f)
 			return -1;
 	error = not_a_directory(ROOT "/out");
 	if (error == 0)
-		error = mount_tmpfs(ROOT "/out", job->h.out_bytes, job, PLAIN | noexec);
+		error = mount_tmpfs(ROOT "/out", job->h.out_bytes, 0, job, PLAIN | noexec);
 	else if (!(job->h.flags & WIRE_JOB_OUT))
 		error = 0;
 	if (error != 0)

@@ -78,7 +78,8 @@ struct wire_job {
 	uint32_t script_arg;		/* index in argv of the script's path, with WIRE_JOB_SCRIPT */
 	uint32_t strings_bytes;		/* of the NUL-terminated part */
 	uint32_t script_bytes;
-	uint64_t reserved[4];		/* zero */
+	uint64_t tmp_files;		/* files, directories and links in the tmp_bytes; 0 = guest's default */
+	uint64_t reserved[3];		/* zero */
 };
 _Static_assert(sizeof(struct wire_job) == 152, "wire_job is part of the wire");
 
@@ -107,6 +108,8 @@ enum wire_exit {
 	WIRE_EXIT_PIDS_PEAK,
 	WIRE_EXIT_PIDS_REFUSED,	/* cgroup pids.events max */
 	WIRE_EXIT_MONOTONIC_NS,	/* when the script ended */
+	WIRE_EXIT_TMP_BYTES,	/* of tmp_bytes in use when the script ended */
+	WIRE_EXIT_TMP_FILES,	/* of tmp_files */
 	WIRE_EXIT_FIELDS,
 };
 enum wire_exit_kind {

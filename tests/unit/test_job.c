@@ -178,7 +178,7 @@ static void test_header(void)
 	WRONG(h.gid = 0, EPROTO);
 	WRONG(h.gid = UINT32_MAX, EPROTO);
 	WRONG(h.realtime_ns = UINT64_MAX, EPROTO);
-	WRONG(h.reserved[3] = 1, EPROTO);
+	WRONG(h.reserved[2] = 1, EPROTO);
 #undef WRONG
 }
 

@@ -19,11 +19,12 @@ struct command {
 	struct policy_wish wish;
 	const char *policy_name;	/* NULL: none was asked for */
 	struct dolania_policy *policy;	/* and the site's behind it, ours to free; NULL before options_apply_policy() */
-	const char *result_file, *events_file;
+	const char *result_file, *events_file, *meta_file;
 	int result_fd;			/* -1: none */
 	enum dolania_exit_mode exit_mode;
 	bool quiet, interactive, help;
 	char error[DOLANIA_LINE];	/* the first thing that is wrong; "" */
+	bool host_failed;		/* the error is the host's trouble, not the caller's */
 };
 
 /* Reads argv after "run".  What is wrong is in c->error; the rest is read all the same. */

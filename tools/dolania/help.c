@@ -44,6 +44,7 @@ static const char run[] =
 	"\n"
 	"What comes back\n"
 	"  --result FILE         write the result as JSON (docs/result.md); --result-fd N: to a descriptor\n"
+	"  --meta FILE           write the end as the isolate judge does: status, time, time-wall, ...\n"
 	"  --events FILE         append a JSON line for each oddity of the guest, as it happens\n"
 	"  --exit-code MODE      mirror: the script's status, 124 at a limit, 125 for host trouble (default)\n"
 	"                        isolate: 0 success, 1 the script failed, 2 the host did\n"

@@ -135,36 +135,44 @@ static int open_output(const char *path, int flags, int signal_fd)
 	}
 }
 
-/* Opened before the run, so that a wrong path costs nothing. */
-static int open_result(struct command *c)
-{
-	int fd = -1;
+/* A file that is written whole, once the run is over; opened before, so that a wrong path costs nothing. */
+struct sink {
+	const char *option, *path;	/* path: NULL for a descriptor of the caller's */
+	int given;			/* that descriptor, or -1 */
+	int fd;				/* -1: nothing is wanted */
+};
 
-	if (c->result_fd >= 0) {
-		fd = fcntl(c->result_fd, F_DUPFD_CLOEXEC, 3);
-		if (fd < 0)
-			say("--result-fd %d: %s", c->result_fd, strerror(errno));
-	} else if (c->result_file != NULL) {
-		fd = open_output(c->result_file, O_TRUNC, c->run.signal_fd);
-		if (fd < 0 || fcntl(fd, F_SETFL, 0) < 0) {	/* it is written whole, at leisure */
-			say("--result %s: %s", c->result_file, strerror(errno));
-			if (fd >= 0)
-				close(fd);
-			fd = -1;
-		}
+/* False, and told, if it is wanted and cannot be had. */
+static bool sink_open(struct sink *k, int signal_fd)
+{
+	k->fd = -1;
+	if (k->given >= 0) {
+		k->fd = fcntl(k->given, F_DUPFD_CLOEXEC, 3);
+		if (k->fd < 0)
+			say("%s %d: %s", k->option, k->given, strerror(errno));
+		return k->fd >= 0;
 	}
-	return fd;
+	if (k->path == NULL)
+		return true;
+	k->fd = open_output(k->path, O_TRUNC, signal_fd);
+	if (k->fd >= 0 && fcntl(k->fd, F_SETFL, 0) == 0)
+		return true;
+	say("%s %s: %s", k->option, k->path, strerror(errno));
+	if (k->fd >= 0)
+		close(k->fd);
+	k->fd = -1;
+	return false;
 }
 
-static bool write_result(const struct command *c, const struct dolania_result *r, int fd, int status)
+/* Takes `text`.  False, and told, if it could not be written. */
+static bool sink_write(const struct sink *k, const char *what, char *text)
 {
-	char *text = dolania_result_json(&c->run, r, status);
 	size_t left = text != NULL ? strlen(text) : 0;
 	const char *at = text;
 	int error = text != NULL ? 0 : ENOMEM;
 
 	while (left > 0 && error == 0) {
-		ssize_t n = write(fd, at, left);
+		ssize_t n = write(k->fd, at, left);
 
 		if (n < 0 && errno != EINTR)
 			error = errno;
@@ -173,18 +181,18 @@ static bool write_result(const struct command *c, const struct dolania_result *r
 			left -= (size_t)n;
 		}
 	}
-	/* Half a result is worse than none. */
-	if (error != 0 && c->result_file != NULL && ftruncate(fd, 0) < 0)
+	/* Half of it is worse than none. */
+	if (error != 0 && k->path != NULL && ftruncate(k->fd, 0) < 0)
 		errno = error;
-	if (close(fd) < 0 && error == 0 && errno != EINTR)
+	if (close(k->fd) < 0 && error == 0 && errno != EINTR)
 		error = errno;
 	free(text);
 	if (error == 0)
 		return true;
-	if (c->result_file != NULL)
-		say("the result cannot be written to %s: %s", c->result_file, strerror(error));
+	if (k->path != NULL)
+		say("%s cannot be written to %s: %s", what, k->path, strerror(error));
 	else
-		say("the result cannot be written to fd %d: %s", c->result_fd, strerror(error));
+		say("%s cannot be written to fd %d: %s", what, k->given, strerror(error));
 	return false;
 }
 
@@ -219,12 +227,18 @@ static void tell(const struct command *c, const struct dolania_result *r)
 		say("note: %s", r->note[i]);
 }
 
-static int finish(const struct command *c, const struct dolania_result *r, int result_fd)
+static int finish(const struct command *c, const struct dolania_result *r, const struct sink *result,
+		  const struct sink *meta)
 {
 	int status = dolania_exit_status(r, c->exit_mode);
+	bool written = true;
 
 	tell(c, r);
-	if (result_fd >= 0 && !write_result(c, r, result_fd, status))
+	if (result->fd >= 0)
+		written = sink_write(result, "the result", dolania_result_json(&c->run, r, status));
+	if (meta->fd >= 0)
+		written = sink_write(meta, "the meta file", dolania_result_meta(r)) && written;
+	if (!written)
 		return STATUS_USAGE;
 	return r->reason == DOLANIA_CANCELLED ? die_by(r->code) : status;
 }
@@ -235,7 +249,8 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	struct command c;
 	const struct rlimit no_core = { 0, 0 };
 	sigset_t signals;
-	int status, result_fd, signal_fd = open_signals(&signals);	/* first: from here on an end is orderly */
+	struct sink result, meta;
+	int status, signal_fd = open_signals(&signals);	/* first: from here on an end is orderly */
 
 	(void)setrlimit(RLIMIT_CORE, &no_core);	/* guest output is in our buffers */
 	options_parse(&c, argc, argv);
@@ -246,8 +261,9 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	}
 	options_apply_policy(&c);
 	dolania_result_init(&r);
-	result_fd = open_result(&c);
-	if (result_fd < 0 && (c.result_file != NULL || c.result_fd >= 0)) {
+	result = (struct sink){ c.result_fd >= 0 ? "--result-fd" : "--result", c.result_file, c.result_fd, -1 };
+	meta = (struct sink){ "--meta", c.meta_file, -1, -1 };
+	if (!sink_open(&result, signal_fd) || !sink_open(&meta, signal_fd)) {
 		options_release(&c);
 		return STATUS_USAGE;
 	}
@@ -261,14 +277,14 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	c.run.stderr_fd = (missing_fds & 4) != 0 ? -1 : STDERR_FILENO;
 	c.run.clean_stdout = c.run.stdout_fd >= 0 && isatty(STDOUT_FILENO);
 	c.run.clean_stderr = c.run.stderr_fd >= 0 && isatty(STDERR_FILENO);
-	c.run.measure = result_fd >= 0;
+	c.run.measure = result.fd >= 0;
 	if (c.error[0] != '\0') {
-		r.reason = DOLANIA_USAGE;
+		r.reason = c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
 		snprintf(r.message, sizeof(r.message), "%s", c.error);
 	} else {
 		dolania_run(&c.run, &r);
 	}
-	status = finish(&c, &r, result_fd);
+	status = finish(&c, &r, &result, &meta);
 	if (c.run.events_fd >= 0)
 		close(c.run.events_fd);
 	dolania_result_release(&r);

@@ -12,8 +12,8 @@
 
 enum option {
 	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
-	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_QUIET, OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS,
-	OPT_LOOPBACK, OPT_LATER,
+	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_META, OPT_QUIET,
+	OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LOOPBACK, OPT_LATER,
 };
 
 /*
@@ -33,6 +33,7 @@ static const struct {
 	{ "--result", OPT_RESULT, true, OWN },
 	{ "--result-fd", OPT_RESULT_FD, true, OWN },
 	{ "--events", OPT_EVENTS, true, OWN },
+	{ "--meta", OPT_META, true, OWN },
 	{ "--exit-code", OPT_EXIT_CODE, true, OWN },
 	{ "--policy", OPT_POLICY, true, OWN },
 	{ "--execute", OPT_EXECUTE, true, OWN },	/* policy_apply() looks at it itself */
@@ -158,6 +159,7 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_IN: take_in(c, value); break;
 	case OPT_RESULT: c->result_file = value; break;
 	case OPT_RESULT_FD: take_fd(c, value); break;
+	case OPT_META: c->meta_file = value; break;
 	case OPT_EVENTS: c->events_file = value; break;
 	case OPT_EXIT_CODE: take_exit_code(c, value); break;
 	case OPT_LOOPBACK: c->run.loopback = true; break;
@@ -338,6 +340,7 @@ void options_apply_policy(struct command *c)
 	}
 	if (error[0] != '\0')
 		wrong(c, "%s", error);
+	c->host_failed = c->policy == NULL || c->policy[0].host_failed || c->policy[1].host_failed;
 }
 
 void options_release(struct command *c)

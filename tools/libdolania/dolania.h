@@ -176,6 +176,9 @@ void dolania_result_release(struct dolania_result *r);
 /* The result as JSON (docs/result.md), malloc'ed; NULL without memory. */
 char *dolania_result_json(const struct dolania_options *o, const struct dolania_result *r, int status);
 
+/* The same, as much as fits, in the form of isolate(1)'s --meta; malloc'ed, NULL without memory. */
+char *dolania_result_meta(const struct dolania_result *r);
+
 enum dolania_exit_mode { DOLANIA_MIRROR, DOLANIA_ISOLATE, DOLANIA_ZERO };
 const char *dolania_reason_name(enum dolania_reason reason);
 bool dolania_reason_by_guest(enum dolania_reason reason);

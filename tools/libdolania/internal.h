@@ -43,6 +43,8 @@ struct session {
 	int pidfd;
 	uint64_t oom_kills_before;
 	enum { KILL_NONE, KILL_WALL, KILL_CANCEL } killed_for;
+	enum dolania_reason policy_end;	/* the policy ended it, for policy_why; DOLANIA_NOT_RUN: it did not */
+	char policy_why[DOLANIA_LINE];
 	int cancel_signal;		/* 0: not cancelled */
 	bool abandoned;			/* cancelled while output waited for its reader */
 	uint64_t events_told[REPORT_EVENTS];	/* the count each was last told with */
@@ -70,6 +72,13 @@ int locate_image(struct session *s, const char *runtime);
 int script_prepare(struct session *s);
 void script_release(struct session *s);
 
+/* ram.c: what the machine gets for what the script may use. */
+uint64_t ram_for(const struct dolania_options *o);
+uint64_t tmp_files_max(const struct dolania_options *o);
+
+/* enforce.c: what the policy ends a run for. */
+bool policy_ends(struct session *s, const struct report *page);
+
 /* job.c */
 int job_build(struct session *s);
 
@@ -91,6 +100,11 @@ void supervise(struct session *s);
 /* verdict.c: what report and wait status say. */
 void verdict(struct session *s);
 uint64_t verdict_oom_kills(void);
+
+/* notes.c */
+void notes_guest(struct session *s, const uint64_t *v);	/* of the last frame */
+void notes_output(struct session *s);
+void notes_line_ends(struct session *s);
 
 /* events.c */
 const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below REPORT_EV_KINDS; NULL for 0 */

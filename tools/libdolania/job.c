@@ -133,7 +133,7 @@ int job_build(struct session *s)
 	struct wire_job job = {
 		.magic = WIRE_JOB_MAGIC, .memory_bytes = o->memory_bytes, .tmp_bytes = o->tmp_bytes,
 		.out_bytes = OUT_BYTES, .pids = o->pids, .open_files = o->open_files,
-		.fsize_bytes = o->fsize_bytes,
+		.fsize_bytes = o->fsize_bytes, .tmp_files = tmp_files_max(o),
 		.uid = SCRIPT_UID, .gid = SCRIPT_UID, .script_bytes = (uint32_t)s->script.bytes,
 	};
 	struct strings t = { malloc(WIRE_STRINGS_MAX_BYTES), 0, WIRE_STRINGS_MAX_BYTES };

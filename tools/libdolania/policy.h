@@ -45,6 +45,7 @@ struct dolania_policy {
 	char name[64];			/* as it was asked for, cut */
 	char file[4096];
 	char sha256[65];		/* of the file */
+	bool host_failed;		/* after an error: the host's trouble (memory, descriptors), not the file's */
 	bool is_site;			/* a ceiling: what it leaves out is free */
 	unsigned line[POLICY_KEYS];	/* where each stands; 0: nowhere in this file */
 	bool declared[POLICY_KEYS];	/* here, or in what it is like */

@@ -39,13 +39,20 @@ static int wrong(char *error, const char *format, ...)
 	return -1;
 }
 
+/* A call on `path` failed: is that the path's fault, or has the host no room? */
+static int failed(struct dolania_policy *p, char *error, const char *path)
+{
+	p->host_failed = errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO || errno == EINTR;
+	return wrong(error, "%s: cannot read the policy: %s", path, strerror(errno));
+}
+
 /* Files and directories of the site's are root's own, and nobody else's to write. */
-static int check_owner(int fd, const char *path, char *error)
+static int check_owner(struct dolania_policy *p, int fd, const char *path, char *error)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) < 0)
-		return wrong(error, "%s: %s", path, strerror(errno));
+		return failed(p, error, path);
 	if (st.st_uid != 0 || (st.st_mode & 022) != 0)
 		return wrong(error, "%s: others than root can write it, so it cannot bind anyone; chown root, chmod go-w",
 			     path);
@@ -59,14 +66,14 @@ static int read_file(struct dolania_policy *p, int fd, char *text, size_t *bytes
 	ssize_t n;
 
 	if (fstat(fd, &st) < 0)
-		return wrong(error, "%s: %s", p->file, strerror(errno));
+		return failed(p, error, p->file);
 	if (!S_ISREG(st.st_mode))
 		return wrong(error, "%s: a policy must be a regular file", p->file);
 	*bytes = 0;
 	while ((n = read(fd, text + *bytes, POLICY_FILE_MAX_BYTES + 1 - *bytes)) > 0)
 		*bytes += (size_t)n;
 	if (n < 0)
-		return wrong(error, "%s: %s", p->file, strerror(errno));
+		return failed(p, error, p->file);
 	if (*bytes > POLICY_FILE_MAX_BYTES)
 		return wrong(error, "%s: more than %d KiB; this is no policy", p->file, POLICY_FILE_MAX_BYTES >> 10);
 	crypto_hash_sha256(digest, (const unsigned char *)text, *bytes);
@@ -83,11 +90,11 @@ static int load_file(struct dolania_policy *p, int dir, const char *path, const 
 	size_t bytes = 0;
 
 	if (fd < 0)
-		return wrong(error, "%s: cannot open the policy: %s", p->file, strerror(errno));
-	ret = dir != AT_FDCWD ? check_owner(fd, p->file, error) : 0;
+		return failed(p, error, p->file);
+	ret = dir != AT_FDCWD ? check_owner(p, fd, p->file, error) : 0;
 	if (ret == 0) {
 		text = malloc(POLICY_FILE_MAX_BYTES + 1);
-		ret = text == NULL ? wrong(error, "%s: no memory", p->file) : read_file(p, fd, text, &bytes, error);
+		ret = text == NULL ? failed(p, error, p->file) : read_file(p, fd, text, &bytes, error);
 	}
 	if (ret == 0)
 		ret = policy_parse(p, text, bytes, options, error);
@@ -97,17 +104,19 @@ static int load_file(struct dolania_policy *p, int dir, const char *path, const 
 }
 
 /* A directory of the site's: its descriptor, -1 if there is none, -2 if it cannot be trusted. */
-static int open_site(const char *path, char *error)
+static int open_site(struct dolania_policy *p, const char *path, char *error)
 {
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 
 	if (fd < 0 && errno == ENOENT)
 		return -1;
 	if (fd < 0) {
-		wrong(error, "%s: %s; it must be a directory that all can read", path, strerror(errno));
+		(void)failed(p, error, path);
+		if (!p->host_failed)
+			wrong(error, "%s: %s; it must be a directory that all can read", path, strerror(errno));
 		return -2;
 	}
-	if (check_owner(fd, path, error) == 0)
+	if (check_owner(p, fd, path, error) == 0)
 		return fd;
 	close(fd);
 	return -2;
@@ -121,7 +130,7 @@ int policy_site(struct dolania_policy *p, const char *const *options, char *erro
 	error[0] = '\0';
 	p->is_site = true;
 	p->kill_severity = 3;
-	dir = open_site(POLICY_SITE_DIR, error);
+	dir = open_site(p, POLICY_SITE_DIR, error);
 	if (dir < 0)
 		return dir == -1 ? 0 : -1;
 	if (faccessat(dir, "site.ini", F_OK, AT_SYMLINK_NOFOLLOW) < 0 && errno == ENOENT) {
@@ -174,7 +183,7 @@ static int load_named(struct dolania_policy *p, const char *name, const char *co
 	if (name[0] == '\0' || name[0] == '.' || strlen(name) >= sizeof(p->like))
 		return unknown_name(name, error);
 	snprintf(entry, sizeof(entry), "%s" SUFFIX, name);
-	dir = open_site(SITE_POLICIES, error);
+	dir = open_site(p, SITE_POLICIES, error);
 	if (dir == -2)
 		return -1;
 	if (dir >= 0 && faccessat(dir, entry, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
@@ -187,6 +196,8 @@ static int load_named(struct dolania_policy *p, const char *name, const char *co
 	if (shipped_directory(p->file, sizeof(p->file) - sizeof(entry) - 1) < 0)
 		return wrong(error, "cannot find out where dolania is installed (/proc/self/exe); mount /proc");
 	snprintf(p->file + strlen(p->file), sizeof(entry) + 1, "/%s", entry);
+	if (access(p->file, F_OK) != 0 && errno != ENOENT)
+		return failed(p, error, p->file);
 	if (access(p->file, F_OK) != 0 && strcmp(name, "standard") == 0)
 		return wrong(error, "%s is missing; 'make build' puts it there", p->file);
 	if (access(p->file, F_OK) != 0)
@@ -259,7 +270,7 @@ int policy_load(struct dolania_policy *p, const char *name, const char *const *o
 		return -1;
 	base = malloc(sizeof(*base));
 	if (base == NULL)
-		return wrong(error, "%s: no memory", p->file);
+		return failed(p, error, p->file);
 	snprintf(like, sizeof(like), "%s", p->like);
 	for (unsigned n = 0; ret == 0 && like[0] != '\0'; n++) {
 		if (n == POLICY_LIKE_MAX) {
@@ -271,6 +282,7 @@ int policy_load(struct dolania_policy *p, const char *name, const char *const *o
 		if (ret < 0) {
 			char why[DOLANIA_LINE];
 
+			p->host_failed = base->host_failed;
 			memcpy(why, error, sizeof(why));
 			if (n == 0)
 				wrong(error, "%s:%u: like: %s", p->file, p->line[POLICY_LIKE], why);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "tools/libdolania/result.h"
-#include "tools/libdolania/settings.h"
 
 static json_t *result_end(const struct dolania_result *r, int status)
 {
@@ -45,7 +44,8 @@ static json_t *result_guest(const struct dolania_result *r)
 		{ "max_rss_bytes", WIRE_EXIT_MAXRSS_BYTES }, { "minor_faults", WIRE_EXIT_MINFLT },
 		{ "major_faults", WIRE_EXIT_MAJFLT }, { "memory_peak_bytes", WIRE_EXIT_MEMORY_PEAK_BYTES },
 		{ "oom_kills", WIRE_EXIT_OOM_KILLS }, { "pids_peak", WIRE_EXIT_PIDS_PEAK },
-		{ "pids_refused", WIRE_EXIT_PIDS_REFUSED },
+		{ "pids_refused", WIRE_EXIT_PIDS_REFUSED }, { "tmp_bytes", WIRE_EXIT_TMP_BYTES },
+		{ "tmp_files", WIRE_EXIT_TMP_FILES },
 	};
 	const uint64_t *v = r->report.exit_frame.v;
 	uint64_t kind = v[WIRE_EXIT_KIND];
@@ -111,18 +111,6 @@ static json_t *result_measured(const struct dolania_result *r)
 	return list;
 }
 
-static json_t *result_limits(const struct dolania_options *opt)
-{
-	json_t *o = json_object();
-
-	for (unsigned i = 0; i < SETTINGS; i++) {
-		const struct setting *t = setting_get((enum setting_id)i);
-
-		json_set_number(o, t->json, setting_value(t, opt));
-	}
-	return o;
-}
-
 char *dolania_result_json(const struct dolania_options *o, const struct dolania_result *r, int status)
 {
 	json_t *top = json_object();
@@ -139,7 +127,9 @@ char *dolania_result_json(const struct dolania_options *o, const struct dolania_
 	json_put(top, "events", result_events(&r->report));
 	json_put(top, "violation", result_violation(r));
 	json_put(top, "measured", result_measured(r));
+	json_put(top, "policy", result_policy(o));
 	json_put(top, "limits", result_limits(o));
+	json_put(top, "used", r->ran ? result_used(o, r) : json_null());
 	text = json_incomplete ? NULL : json_dumps(top, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
 	json_decref(top);
 	if (text == NULL)

@@ -22,6 +22,9 @@ void json_set_text_or_null(json_t *o, const char *key, const char *text);
 void json_set_time(json_t *o, const char *key, uint64_t ns);	/* realtime, as RFC 3339 */
 
 json_t *event_json(const struct report_event *e);	/* NULL: no event */
+json_t *result_policy(const struct dolania_options *opt);
+json_t *result_limits(const struct dolania_options *opt);
+json_t *result_used(const struct dolania_options *opt, const struct dolania_result *r);
 json_t *result_host(const struct dolania_options *opt, const struct dolania_result *r);
 
 #endif

@@ -20,14 +20,6 @@
 #include "tools/libdolania/internal.h"
 #include "tools/libdolania/settings.h"
 
-/*
- * Guest RAM beyond what the script may use: the guest's kernel and its caches,
- * and its page array (64 bytes for each 4 KiB, so 1/64, rounded up to 2 %).
- */
-#define RESERVE_BYTES (48ull << 20)
-#define OUT_BYTES (1ull << 20)
-#define ROUND_BYTES (2ull << 20)
-
 void dolania_defaults(struct dolania_options *o)
 {
 	*o = (struct dolania_options){
@@ -60,14 +52,6 @@ void dolania_result_release(struct dolania_result *r)
 	for (unsigned i = 0; i < r->measures; i++)
 		free(r->measured[i].name);
 	r->measures = 0;
-}
-
-static uint64_t ram_for(const struct dolania_options *o)
-{
-	uint64_t bytes = o->memory_bytes + o->tmp_bytes + OUT_BYTES + RESERVE_BYTES;
-
-	bytes += bytes / 50;
-	return (bytes + ROUND_BYTES - 1) / ROUND_BYTES * ROUND_BYTES;
 }
 
 static int check_numbers(struct session *s)

@@ -211,6 +211,15 @@ static void read_notice(struct loop *l)
 		fd_close(&l->s->fd.notice[0]);
 }
 
+/* What the policy ends the run for is ended as a cancel is. */
+static void enforce(struct loop *l)
+{
+	if (l->gone || l->cancel_at != 0 || !policy_ends(l->s, l->s->page))
+		return;
+	l->cancel_at = now_ns();
+	kill(l->s->pid, SIGTERM);
+}
+
 static void watch(struct pollfd *p, int fd, short events)
 {
 	*p = (struct pollfd){ .fd = fd, .events = events };
@@ -353,6 +362,7 @@ void supervise(struct session *s)
 		watch_all(&l);
 		if (poll(l.p, SLOTS, timeout) > 0)
 			act(&l);
+		enforce(&l);
 	}
 	keep_log(&l);
 	stream_release(&l.out);

@@ -38,6 +38,13 @@ static void kill_by_signal(struct session *s, uint64_t g_signal)
 			     s->r->out.closed ? "stdout" : "stderr");
 		return;
 	}
+	if (g_signal == SIGXFSZ && s->o->fsize_bytes != 0) {
+		char size[32];
+
+		session_fail(s, DOLANIA_SIGNALED, "the script was killed by SIGXFSZ: a file grew beyond --fsize %s; raise it "
+			     "with --fsize", dolania_format_bytes(s->o->fsize_bytes, size, sizeof(size)));
+		return;
+	}
 	session_fail(s, DOLANIA_SIGNALED, "the script was killed by signal %d (SIG%s)", (int)g_signal,
 		     name != NULL ? name : "?");
 }
@@ -103,28 +110,6 @@ static void init_failed(struct session *s, const uint64_t *v)
 											    : "an unknown step", why);
 }
 
-/* Limits that made calls fail inside the guest are told, whatever the end. */
-static void tell_refusals(struct session *s, const uint64_t *v)
-{
-	char size[32];
-
-	if (v[WIRE_EXIT_PIDS_REFUSED] > 0)
-		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 ")",
-			     v[WIRE_EXIT_PIDS_REFUSED], v[WIRE_EXIT_PIDS_REFUSED] == 1 ? "" : "es", s->o->pids, v[WIRE_EXIT_PIDS_PEAK]);
-	if (v[WIRE_EXIT_OOM_KILLS] > 0 && s->r->reason != DOLANIA_GUEST_OOM)
-		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s)",
-			     v[WIRE_EXIT_OOM_KILLS], dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
-}
-
-/* Windows line ends are the one cause that nobody sees. */
-static void tell_line_ends(struct session *s)
-{
-	const struct script *c = &s->script;
-
-	if (strchr(c->interp, '\r') != NULL || strchr(c->interp_arg, '\r') != NULL)
-		session_note(s, "the '#!' line of the script ends in a carriage return; save it with Unix line ends");
-}
-
 static void guest_exit(struct session *s)
 {
 	const struct wire_frame *g_frame = &s->r->report.exit_frame;
@@ -136,7 +121,7 @@ static void guest_exit(struct session *s)
 		s->r->code = (int)code;
 		session_fail(s, DOLANIA_EXITED, "%s", "");
 		if (code == 126 || code == 127)
-			tell_line_ends(s);
+			notes_line_ends(s);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_SIGNALED && code >= 1 && code <= 64) {
 		kill_by_signal(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_NOT_EXECUTABLE) {
@@ -158,7 +143,7 @@ static void guest_exit(struct session *s)
 			     ", code %" PRIu64 ")", v[WIRE_EXIT_KIND], code);
 		return;
 	}
-	tell_refusals(s, v);
+	notes_guest(s, v);
 }
 
 static void guest_panic(struct session *s)
@@ -213,6 +198,10 @@ static void cancelled(struct session *s)
 {
 	const char *name = sigabbrev_np(s->cancel_signal);
 
+	if (s->policy_end != DOLANIA_NOT_RUN && s->cancel_signal == 0) {
+		session_fail(s, s->policy_end, "%s", s->policy_why);
+		return;
+	}
 	if (s->kvm_unfit[0] != '\0' && s->cancel_signal == 0) {	/* we gave up, nobody asked us to */
 		session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
 		return;
@@ -291,7 +280,11 @@ static void by_report(struct session *s)
 	if (p->host_errno > 0 && p->host_errno < 4096)
 		snprintf(error, sizeof(error), ": %s", strerror(p->host_errno));
 	switch ((enum report_end)p->end) {
-	case REPORT_END_GUEST_EXIT: guest_exit(s); return;
+	case REPORT_END_GUEST_EXIT:
+		if (policy_ends(s, p))
+			session_fail(s, s->policy_end, "%s", s->policy_why);
+		guest_exit(s);
+		return;
 	case REPORT_END_WALL_LIMIT:
 		if (s->o->wall_ns == 0 || s->r->ended_ns < s->r->started_ns + s->o->wall_ns)
 			break;		/* no such limit, or not yet: not the VMM we started */
@@ -303,7 +296,7 @@ static void by_report(struct session *s)
 		cpu_limit(s);
 		return;
 	case REPORT_END_CANCELLED:
-		if (s->cancel_signal == 0 && s->kvm_unfit[0] == '\0')
+		if (s->cancel_signal == 0 && s->kvm_unfit[0] == '\0' && s->policy_end == DOLANIA_NOT_RUN)
 			break;		/* nobody did */
 		cancelled(s);
 		return;
@@ -342,15 +335,6 @@ static void lost_output(struct session *s, const char *name, int error)
 		session_fail(s, DOLANIA_HOST_IO, "cannot write %s: %s; output was lost", name, strerror(error));
 }
 
-static void tell_truncated(struct session *s, const char *name, const struct dolania_stream *t)
-{
-	char limit[32];
-
-	if (t->truncated)
-		session_note(s, "%s was cut after %s of %llu bytes; raise it with --output", name,
-			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
-}
-
 void verdict(struct session *s)
 {
 	struct dolania_result *r = s->r;
@@ -365,8 +349,7 @@ void verdict(struct session *s)
 		cancelled(s);
 		return;
 	}
-	tell_truncated(s, "stdout", &r->out);
-	tell_truncated(s, "stderr", &r->err);
+	notes_output(s);
 	lost_output(s, "stdout", r->out.error);
 	lost_output(s, "stderr", r->err.error);
 	if (r->vmm_killed && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)

@@ -86,8 +86,8 @@ $(B)/bin/dolania: $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a
 	gcc $(CMD_LD) -Wl,-z,relro,-z,now -o $@ $(CMD_OBJ) $(CMD_SAN) $(B)/lib/libdolania.a -linih -ljansson -lsodium
 
 # What a run may have without being asked: installed beside the images.
-POLICIES := $(patsubst tools/policies/%,build/share/dolania/policies/%,$(wildcard tools/policies/*.ini))
-build/share/dolania/policies/%.ini: tools/policies/%.ini
+POLICIES := $(patsubst tools/policies/%,$(B)/share/dolania/policies/%,$(wildcard tools/policies/*.ini))
+$(B)/share/dolania/policies/%.ini: tools/policies/%.ini
 	@mkdir -p $(@D)
 	cp $< $@
 

@@ -25,6 +25,7 @@ INITRD = os.path.join(OUT, "initrd")
 STAMP = os.path.join(OUT, "stamp")
 SANITIZE = "address,undefined"
 VMM = "libexec/dolania/dolania-vmm"
+POLICIES = "share/dolania/policies"
 BUILDS = {"release": os.path.join(TOP, "build"), "sanitizer": os.path.join(TOP, "build/san")}
 # Sector 4 and all that follows; sectors 0 and 1 too.
 FILL = b"A"
@@ -134,6 +135,7 @@ def build_control(c):
     for command in (compiles[0], links[0]):
         call([swap.get(word, word) for word in command])
     shutil.copy(os.path.join(BUILDS[c.build], "bin/dolania"), os.path.join(home, "bin/dolania"))
+    shutil.copytree(os.path.join(BUILDS[c.build], POLICIES), os.path.join(home, POLICIES), dirs_exist_ok=True)
 
 
 def build_all():

@@ -1,0 +1,129 @@
+"""Policy files: what is taken, what is refused and with which words.  No VM."""
+import os
+import random
+import subprocess
+import tempfile
+
+from lib import TOP
+
+DOLANIA = os.path.join(TOP, "build/bin/dolania")
+SITE = "/etc/dolania/site.ini"
+
+
+def dolania(*args):
+    return subprocess.run([DOLANIA, *args], capture_output=True, text=True, errors="surrogateescape", timeout=60,
+                          check=False)
+
+
+def check(text):
+    """`dolania policy check` of a file with this text; its name is taken out of what is said."""
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "p.ini")
+        with open(path, "wb") as f:
+            f.write(text if isinstance(text, bytes) else text.encode())
+        r = dolania("policy", "check", path)
+    return r.returncode, (r.stdout + r.stderr).replace(path, "p.ini")
+
+
+def like(text):
+    return "[policy]\nlike = standard\n" + text
+
+
+BAD = [
+    # text, words that must be told
+    ("", ["wall under [limits] is not declared", "like = standard"]),
+    (like("[limit]\nwall = 1s\n"), ["p.ini:3:", "[limit]", "did you mean [limits]?"]),
+    (like("[limits]\nwal = 1s\n"), ["p.ini:4:", "'wal'", "did you mean 'wall'?"]),
+    (like("[kill]\nwall = 1s\n"), ["p.ini:4:", "wall belongs under [limits]"]),
+    (like("[limits]\nwall = 1 parsec\n"), ["p.ini:4:", "wall = 1 parsec"]),
+    (like("[limits]\nmemory = 5Q\n"), ["p.ini:4:", "memory = 5Q"]),
+    (like("[limits]\npids = 0\n"), ["p.ini:4:", "pids = 0"]),
+    (like("[limits]\npids = -3\n"), ["p.ini:4:", "pids = -3"]),
+    (like("[limits]\nwall = 5s\nwall = 6s\n"), ["p.ini:5:", "wall"]),
+    (like("[limits]\nwall = 5s\ncpu-time = 9s\n"), ["p.ini:5:", "cpu-time = 9s", "wall = 5s"]),
+    (like("[allow]\nraise = wall tmp\n"), ["p.ini:4:", "commas"]),
+    (like("[allow]\nraise = any, wall\n"), ["p.ini:4:", "'any' stands alone"]),
+    (like("[allow]\nraise = memori\n"), ["p.ini:4:", "'memori'", "did you mean 'memory'?"]),
+    (like("[allow]\noptions = enw\n"), ["p.ini:4:", "'enw'", "did you mean 'env'?"]),
+    (like("[allow]\nruntimes = none\n"), ["p.ini:4:", "nothing could be run"]),
+    (like("[allow]\nexecute = everything\n"), ["p.ini:4:", "image-only or anywhere"]),
+    (like("[kill]\noutput = 10M\n"), ["p.ini:4:", "yes or no"]),
+    (like("[kill]\nevents = S9\n"), ["p.ini:4:", "S1, S2 or S3"]),
+    (like("[kill]\nevents = exit_strom\n"), ["p.ini:4:", "did you mean 'exit_storm'?"]),
+    (like("[limits\nwall = 1s\n"), ["p.ini:3:", "']'"]),
+    (like("[limits]\nwall\n"), ["p.ini:4:"]),
+    (like("[limits]\nwall = " + "1" * 300 + "\n"), ["p.ini:4:", "190 bytes"]),
+    (like("[limits]\nwall = 1s\x1b[2J\n"), ["p.ini:4:", "control character"]),
+    ("[policy]\nlike = nosuch\n", ["p.ini:2:", "unknown policy 'nosuch'"]),
+    ("[policy]\nlike = standart\n", ["did you mean 'standard'?"]),
+    ("[policy]\nlike = ../standard\n", ["p.ini:2:", "name of one installed policy"]),
+    (b"\x00" * 100, ["control character"]),
+    (b"x" * 100000, ["p.ini"]),
+]
+
+
+def test_bad_files_are_told_with_file_and_line():
+    for text, words in BAD:
+        status, said = check(text)
+        assert status != 0, (text, said)
+        assert len(said.splitlines()) == 1, (text, said)
+        assert all(w in said for w in words), (text, words, said)
+        assert "\x1b" not in said and "\0" not in said, said
+
+
+def test_good_files():
+    for text in (like(""), like("; nothing\n\n[limits]\n  wall = 5s\n"), like("[limits]\ncpu-time = off\nwall=90s\r\n"),
+                 like("[allow]\nraise = none\noptions = none\n[kill]\nevents = S1, exit_storm\noutput = yes\n")):
+        status, said = check(text)
+        assert status == 0, (text, said)
+
+
+def test_shipped_policies_are_good_and_shown_as_they_can_be_read_again():
+    for name in ("provisional", "standard", "trusted"):
+        assert dolania("policy", "check", name).returncode == 0
+        shown = dolania("policy", "show", name)
+        assert shown.returncode == 0
+        status, said = check(shown.stdout)
+        assert status == 0, said
+
+
+def test_a_file_that_is_none():
+    with tempfile.TemporaryDirectory() as d:
+        os.mkfifo(f"{d}/fifo")
+        for path, word in ((d, "regular file"), (f"{d}/fifo", "regular file"), (f"{d}/none", "No such file")):
+            r = dolania("policy", "check", path)
+            assert r.returncode != 0 and word in r.stderr, r
+
+
+def test_options_tighten_and_never_loosen():
+    """Refused before anything is started: no KVM is needed."""
+    for args, words in ((("--wall", "61s"), ("--wall 61s", "'provisional' allows at most 60s")),
+                        (("--pids", "11"), ("--pids 11", "at most 10")),
+                        (("--cpu-time", "off"), ("--cpu-time off", "at most 60s")),
+                        (("--execute", "anywhere"), ("--execute anywhere", "image-only")),
+                        (("--kernel", "/none"), ("--kernel", "does not allow this option"))):
+        r = dolania("run", "--policy", "provisional", *args, "-c", "true")
+        assert r.returncode == 125, r
+        assert all(w in r.stderr for w in words), r.stderr
+
+
+def test_garbage_is_an_error_and_no_crash():
+    """Lines of the real files, cut and mixed; the status is 0 or that of an error, never a signal."""
+    rng = random.Random(1)
+    lines = [t for t, _ in BAD if isinstance(t, str)]
+    for name in ("provisional", "trusted"):
+        lines += dolania("policy", "show", name).stdout.splitlines(keepends=True)
+    for _ in range(300):
+        text = "".join(rng.choices(lines, k=rng.randrange(1, 25))).encode()
+        for _ in range(rng.randrange(4)):
+            at = rng.randrange(len(text) + 1)
+            text = text[:at] + bytes(rng.choices(range(256), k=rng.randrange(3))) + text[at + rng.randrange(3):]
+        status, said = check(text)
+        assert 0 <= status < 126, (status, text)
+        assert status == 0 or len(said.splitlines()) == 1, (text, said)
+
+
+def test_the_table_of_limits_is_the_documented_one():
+    with open(os.path.join(TOP, "docs/limits.md"), encoding="utf-8") as f:
+        text = f.read()
+    assert dolania("policy", "table").stdout in text, "docs/limits.md: put in what 'dolania policy table' prints"

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * notes.c - what limits did though the run went on: told whatever its end.
+ *
+ * What the guest controls here: the numbers of its last frame, which are shown and
+ * compared, nothing more.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "tools/libdolania/internal.h"
+
+static void tell_tmp(struct session *s, const uint64_t *v)
+{
+	const uint64_t page = 4096, files = tmp_files_max(s->o);
+	char size[32];
+
+	dolania_format_bytes(s->o->tmp_bytes, size, sizeof(size));
+	if (v[WIRE_EXIT_TMP_BYTES] > s->o->tmp_bytes - page)
+		session_note(s, "/tmp is full (--tmp %s, together with /work); raise it with --tmp", size);
+	else if (v[WIRE_EXIT_TMP_FILES] >= files)
+		session_note(s, "/tmp is full: it holds %" PRIu64 " files (--tmp %s, a file for each 2 KiB); raise it with "
+			     "--tmp and --memory", files, size);
+}
+
+void notes_guest(struct session *s, const uint64_t *v)
+{
+	char size[32];
+
+	tell_tmp(s, v);
+	if (v[WIRE_EXIT_PIDS_REFUSED] > 0)
+		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 ")",
+			     v[WIRE_EXIT_PIDS_REFUSED], v[WIRE_EXIT_PIDS_REFUSED] == 1 ? "" : "es", s->o->pids,
+			     v[WIRE_EXIT_PIDS_PEAK]);
+	if (v[WIRE_EXIT_OOM_KILLS] > 0 && s->r->reason != DOLANIA_GUEST_OOM)
+		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s)", v[WIRE_EXIT_OOM_KILLS],
+			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
+}
+
+/* Windows line ends are the one cause that nobody sees. */
+void notes_line_ends(struct session *s)
+{
+	const struct script *c = &s->script;
+
+	if (strchr(c->interp, '\r') != NULL || strchr(c->interp_arg, '\r') != NULL)
+		session_note(s, "the '#!' line of the script ends in a carriage return; save it with Unix line ends");
+}
+
+static void tell_truncated(struct session *s, const char *name, const struct dolania_stream *t)
+{
+	char limit[32];
+
+	if (t->truncated)
+		session_note(s, "%s was cut after %s of %llu bytes; raise it with --output", name,
+			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
+}
+
+void notes_output(struct session *s)
+{
+	if (s->o->kill_output)
+		return;			/* the end itself tells it */
+	tell_truncated(s, "stdout", &s->r->out);
+	tell_truncated(s, "stderr", &s->r->err);
+}
