@@ -76,6 +76,12 @@ void dolania_list_runtimes(const struct dolania_paths *p, char *to, size_t room)
 		free(found);
 }
 
+/* For certain: a host without memory says nothing of it, and opening the file then tells why. */
+static bool is_missing(const char *path)
+{
+	return access(path, F_OK) != 0 && (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG);
+}
+
 int locate_open(struct session *s, const char *path, const char *what, enum dolania_reason why, int *fd)
 {
 	struct stat st;
@@ -99,7 +105,7 @@ static int open_part(struct session *s, const char *given, const char *ours, con
 {
 	if (given != NULL)
 		return locate_open(s, given, what, DOLANIA_USAGE, fd);
-	if (access(ours, F_OK) != 0)
+	if (is_missing(ours))
 		return session_fail(s, DOLANIA_HOST_IO, "%s: %s is missing; 'make setup' builds it", ours, what);
 	return locate_open(s, ours, what, DOLANIA_HOST_IO, fd);
 }
@@ -192,7 +198,7 @@ int locate_image(struct session *s, const char *runtime)
 		n = snprintf(s->image_path, sizeof(s->image_path), "%s/%s" SUFFIX, s->paths.images, runtime);
 	if (n < 0 || (size_t)n >= sizeof(s->image_path))
 		return session_fail(s, DOLANIA_USAGE, "--runtime: the path is too long");
-	if (!is_path && (runtime[0] == '\0' || access(s->image_path, F_OK) != 0))
+	if (!is_path && (runtime[0] == '\0' || is_missing(s->image_path)))
 		return no_such_runtime(s, runtime);
 	snprintf(s->r->runtime, sizeof(s->r->runtime), "%s", runtime);
 	if (locate_open(s, s->image_path, "the image", DOLANIA_USAGE, &s->fd.root) < 0)
@@ -232,7 +238,7 @@ int locate_all(struct session *s)
 				    "builds it", s->paths.vmm);
 	if (o->loopback && o->kernel != NULL)
 		return session_fail(s, DOLANIA_USAGE, "--loopback and --kernel exclude each other: each names a kernel");
-	if (o->loopback && access(s->paths.loopback, F_OK) != 0)
+	if (o->loopback && is_missing(s->paths.loopback))
 		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "--loopback: %s is not there; 'make loopback' builds it",
 				    s->paths.loopback);
 	if (open_part(s, o->kernel, locate_kernel(s), "the guest kernel", &s->fd.kernel) < 0 ||
