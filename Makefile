@@ -86,6 +86,8 @@ image:
 	@tools/setup/packages.sh rootfs
 	@tools/make/step '$(NAME) image' rootfs/build.sh $(NAME)
 
+#:                  (tools/image makes one of a directory, of packages, of an OCI or Docker archive)
+
 #: make loopback    the kernel of dolania run --loopback
 loopback: packages
 	@tools/make/step 'loopback kernel' kernel-config/build.sh loopback
@@ -97,6 +99,11 @@ install:
 	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
 	install -m 755 build/libexec/dolania/dolania-vmm build/libexec/dolania/dolania-extract \
 		$(DESTDIR)$(PREFIX)/libexec/dolania/
+	install -m 755 tools/image $(DESTDIR)$(PREFIX)/bin/dolania-image
+	cd tools && find image.d -name '*.py' -exec install -D -m 755 {} $(DESTDIR)$(PREFIX)/libexec/dolania/{} \;
+	find rootfs -type f ! -perm /111 -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/libexec/dolania/{} \;
+	find rootfs -type f -perm /111 -exec install -D -m 755 {} $(DESTDIR)$(PREFIX)/libexec/dolania/{} \;
+	install -D -m 644 docs/man/dolania-image.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania-image.1
 	install -D -m 644 docs/man/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
 	install -D -m 644 docs/man/dolania-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/dolania-policy.5
 	install -d $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania/apparmor
@@ -106,7 +113,8 @@ install:
 
 #: make uninstall   remove what 'make install' put into $(DESTDIR)$(PREFIX)
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/dolania $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1 \
+	rm -f $(DESTDIR)$(PREFIX)/bin/dolania $(DESTDIR)$(PREFIX)/bin/dolania-image \
+		$(DESTDIR)$(PREFIX)/share/man/man1/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania-image.1 \
 		$(DESTDIR)$(PREFIX)/share/man/man5/dolania-policy.5
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/dolania $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania
 
