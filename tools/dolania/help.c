@@ -49,7 +49,7 @@ static const char run[] =
 	"  --exit-code MODE      mirror: the script's status, 124 at a limit, 125 for host trouble (default)\n"
 	"                        isolate: 0 success, 1 the script failed, 2 the host did\n"
 	"                        zero: 0 whenever the script was run\n"
-	"  --quiet, -q           say nothing about how the script ended\n"
+	"  --quiet, -q           say nothing about how the script ended, nor of the progress\n"
 	"\n"
 	"For people who work on the guest\n"
 	"  --kernel FILE  --initrd FILE  --append TEXT\n";
