@@ -302,10 +302,11 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	return status;
 }
 
+const char *const command_names[] = { "run", "policy", "doctor", "completion", "version", "help", NULL };
+
 static int unknown_command(const char *command)
 {
-	static const char *const commands[] = { "run", "policy", "doctor", "version", "help", NULL };
-	const char *like = nearest(command, commands);
+	const char *like = nearest(command, command_names);
 
 	if (command[0] == '\0')
 		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
@@ -333,6 +334,8 @@ int main(int argc, char **argv)
 		return command_run(argc - 2, argv + 2, missing_fds);
 	if (strcmp(command, "policy") == 0)
 		return command_policy(argc - 2, argv + 2);
+	if (strcmp(command, "completion") == 0)
+		return command_completion(argc - 2, argv + 2);
 	if (strcmp(command, "doctor") == 0)
 		return argc > 2 ? help_print("doctor") : doctor();
 	if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
