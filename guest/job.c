@@ -13,7 +13,7 @@
 
 enum {
 	FLAGS_KNOWN = WIRE_JOB_STDIN | WIRE_JOB_SCRIPT | WIRE_JOB_WORK | WIRE_JOB_OUT |
-		      WIRE_JOB_NOEXEC,
+		      WIRE_JOB_NOEXEC | WIRE_JOB_COLLECT,
 	PATH_BYTES = 4096,
 };
 
@@ -39,6 +39,10 @@ int job_check(const struct wire_job *h)
 					 : h->script_bytes != 0 || h->script_arg != 0)
 		return EPROTO;
 	if ((h->flags & WIRE_JOB_WORK) && h->disks == 0)
+		return EPROTO;
+	if ((h->flags & WIRE_JOB_COLLECT) && (h->disks != 1 || h->writable_disks != 0))
+		return EPROTO;
+	if (h->writable_disks >> h->disks != 0)		/* disks is at most 15 */
 		return EPROTO;
 	if (h->uid == 0 || h->gid == 0 || h->uid == UINT32_MAX || h->gid == UINT32_MAX)
 		return EPROTO;

@@ -12,7 +12,7 @@
  *   WIRE_STDIN    host -> guest  bytes; end of stream is SHUTDOWN(SEND)
  *   WIRE_STDOUT   guest -> host  bytes
  *   WIRE_STDERR   guest -> host  bytes
- *   WIRE_OUT      guest -> host  the archive of /out (reserved)
+ *   WIRE_OUT      guest -> host  the archive of /out, with WIRE_JOB_COLLECT only
  *
  * Init connects WIRE_STDOUT and WIRE_STDERR at the script's first byte there, so
  * a stream that was never used was never connected.  At the end init neither
@@ -56,8 +56,14 @@ enum {
 	WIRE_JOB_STDIN = 1u << 0,	/* connect WIRE_STDIN; else stdin is /dev/null */
 	WIRE_JOB_SCRIPT = 1u << 1,	/* script text follows the strings */
 	WIRE_JOB_WORK = 1u << 2,	/* disk 1's mount is a lower layer of a writable copy */
-	WIRE_JOB_OUT = 1u << 3,		/* send /out at the end (reserved) */
+	WIRE_JOB_OUT = 1u << 3,		/* /out is one of the disks: write all of it back before the end */
 	WIRE_JOB_NOEXEC = 1u << 4,	/* /tmp /work /in /out are mounted noexec */
+	/*
+	 * No script: disk 1 is an ext2 that another guest wrote.  Mount it read-only,
+	 * send what is on it to WIRE_OUT as an archive of at most out_bytes, and end
+	 * with WIRE_KIND_EXITED; a code other than 0 says that not all of it fitted.
+	 */
+	WIRE_JOB_COLLECT = 1u << 5,
 };
 enum { WIRE_SCRIPT_MAX_BYTES = 16 << 20, WIRE_STRINGS_MAX_BYTES = 1 << 20 };
 
@@ -79,7 +85,8 @@ struct wire_job {
 	uint32_t strings_bytes;		/* of the NUL-terminated part */
 	uint32_t script_bytes;
 	uint64_t tmp_files;		/* files, directories and links in the tmp_bytes; 0 = guest's default */
-	uint64_t reserved[3];		/* zero */
+	uint64_t reserved[2];		/* zero */
+	uint64_t writable_disks;	/* bit 0 is disk 1: an ext2 that the script writes to */
 };
 _Static_assert(sizeof(struct wire_job) == 152, "wire_job is part of the wire");
 
@@ -148,6 +155,7 @@ enum wire_step {
 	WIRE_STEP_SECCOMP = 19,
 	WIRE_STEP_RELAY = 20,	/* the relay of the streams */
 	WIRE_STEP_LOOPBACK = 21,	/* bringing `lo` up */
+	WIRE_STEP_COLLECT = 22,	/* mounting or sending what another guest left */
 };
 enum { WIRE_FRAME_VALUES = 15 };
 

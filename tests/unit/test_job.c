@@ -178,7 +178,11 @@ static void test_header(void)
 	WRONG(h.gid = 0, EPROTO);
 	WRONG(h.gid = UINT32_MAX, EPROTO);
 	WRONG(h.realtime_ns = UINT64_MAX, EPROTO);
-	WRONG(h.reserved[2] = 1, EPROTO);
+	WRONG(h.reserved[1] = 1, EPROTO);
+	WRONG(h.writable_disks = 1ull << h.disks, EPROTO);
+	WRONG(h.writable_disks = 1ull << 63, EPROTO);
+	WRONG((h.flags |= WIRE_JOB_COLLECT, h.disks = 0), EPROTO);
+	WRONG((h.flags |= WIRE_JOB_COLLECT, h.disks = 1, h.writable_disks = 1), EPROTO);
 #undef WRONG
 }
 

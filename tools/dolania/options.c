@@ -13,7 +13,7 @@
 enum option {
 	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_META, OPT_QUIET,
-	OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LOOPBACK, OPT_LATER,
+	OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LOOPBACK, OPT_OUT, OPT_LATER,
 };
 
 /*
@@ -30,6 +30,7 @@ static const struct {
 	{ "--env", OPT_ENV, true, GOVERNED },
 	{ "--chdir", OPT_CHDIR, true, GOVERNED },
 	{ "--in", OPT_IN, true, GOVERNED },
+	{ "--out", OPT_OUT, true, GOVERNED },
 	{ "--result", OPT_RESULT, true, OWN },
 	{ "--result-fd", OPT_RESULT_FD, true, OWN },
 	{ "--events", OPT_EVENTS, true, OWN },
@@ -49,9 +50,7 @@ static const struct {
 	{ "--help", OPT_HELP, false, OWN },
 	{ "-h", OPT_HELP, false, OWN },
 	/* announced, and not there yet: refused rather than ignored */
-	{ "--disk", OPT_LATER, true, GOVERNED },
 	{ "--work", OPT_LATER, true, GOVERNED },
-	{ "--out", OPT_LATER, true, GOVERNED },
 	{ "--cpus", OPT_LATER, true, GOVERNED },
 };
 enum { OPTIONS = sizeof(table) / sizeof(table[0]) };
@@ -157,6 +156,11 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_ENV: c->env[c->run.env_count++] = value; break;
 	case OPT_CHDIR: c->run.chdir = value; break;
 	case OPT_IN: take_in(c, value); break;
+	case OPT_OUT:
+		if (c->run.out != NULL)
+			wrong(c, "--out %s: only one place can be given", value);
+		c->run.out = value;
+		break;
 	case OPT_RESULT: c->result_file = value; break;
 	case OPT_RESULT_FD: take_fd(c, value); break;
 	case OPT_META: c->meta_file = value; break;

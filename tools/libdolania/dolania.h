@@ -71,6 +71,9 @@ struct dolania_options {
 	const char *const *env;		/* KEY=VALUE, later ones win */
 	size_t env_count;
 	const char *chdir;		/* in the guest; NULL: /work */
+	const char *out;		/* directory (made if its parent is there) or FILE.tar for /out; NULL: none */
+	uint64_t disk_bytes;		/* size of /out, with `out` */
+	uint64_t scratch_bytes;		/* size of a disk at /scratch; 0: none */
 	const char *in_dir, *in_path;	/* host directory and where it is seen; NULL: none */
 	uint64_t wall_ns;		/* 0: no limit */
 	uint64_t cpu_ns;		/* of the vCPU and its devices; 0: no limit */
@@ -120,6 +123,8 @@ struct dolania_stream {
 struct dolania_discard {
 	uint64_t touched_bytes;		/* guest memory that held pages at the end */
 	uint64_t vmm_bytes, supervisor_bytes;	/* overwritten, and by whom */
+	uint64_t disk_bytes;		/* of writable disks, by the supervisor */
+	uint64_t collector_bytes;	/* of the second VM's memory */
 	uint64_t ns;
 	uint64_t samples;		/* pages looked into afterwards */
 	bool complete;
@@ -162,6 +167,7 @@ struct dolania_result {
 	uint64_t stdin_bytes;		/* read from stdin_fd */
 	struct dolania_stream out, err;
 	struct dolania_discard discard;
+	struct dolania_out returned;	/* with the option `out` */
 	struct dolania_measure measured[DOLANIA_MEASURES];
 	unsigned measures;
 };

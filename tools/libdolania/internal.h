@@ -24,8 +24,17 @@ struct script {
 
 struct fds {
 	int kvm, ram, shared, kernel, initrd, job, root, input;
+	int scratch, out_disk;		/* memfds: kept until they are overwritten */
 	int in[2], out[2], err[2], notice[2], log[2];	/* pipes */
 };
+
+#define SESSION_NO_FDS { \
+	.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1, .root = -1, .input = -1, \
+	.scratch = -1, .out_disk = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 }, \
+	.notice = { -1, -1 }, .log = { -1, -1 }, \
+}
+
+struct out_target;
 
 struct session {
 	const struct dolania_options *o;
@@ -49,6 +58,8 @@ struct session {
 	bool abandoned;			/* cancelled while output waited for its reader */
 	uint64_t events_told[REPORT_EVENTS];	/* the count each was last told with */
 	int events_error;		/* errno of the first line that could not be written */
+	const struct session *collecting;	/* not NULL: the second VM of that one (collect.c) */
+	struct out_target *out;		/* --out; NULL: none */
 	char kvm_unfit[256];		/* why this KVM cannot boot a Linux; "": it can, or was not asked */
 };
 
@@ -85,6 +96,44 @@ int job_build(struct session *s);
 /* pack.c: in_dir as an EROFS image without a name. */
 int pack_input(struct session *s);
 
+/* disk.c */
+enum { DISKS_MAX = 4 };
+struct disk {
+	const char *role;		/* in the result */
+	const char *option, *place;	/* that asks for it, and where the guest has it; NULL for the image */
+	int fd;
+	bool writable;
+};
+/* A guest's disks, in order; how many. */
+unsigned disk_roles(const struct dolania_options *o, const struct fds *f, struct disk list[DISKS_MAX]);
+unsigned disk_list(const struct session *s, struct disk list[DISKS_MAX]);
+/* A memfd with an ext2 on it that a script can fill with `bytes`. */
+int disk_make(struct session *s, const char *option, uint64_t bytes, int *fd);
+
+/*
+ * The most that an archive of /out has: its files, and a header for each of the
+ * file system's inodes (one for 4 KiB).
+ */
+static inline uint64_t out_archive_max(const struct dolania_options *o)
+{
+	return o->disk_bytes + o->disk_bytes / 8 + (64 << 10);
+}
+
+/* out.c: where what was in /out goes. */
+int out_prepare(struct session *s);	/* before the run: everything that can be wrong */
+void out_return(struct session *s);	/* after the verdict */
+void out_release(struct session *s);
+
+/* collect.c: a second VM, that never ran the script, sends what is on s's disk to `fd`. */
+struct collected {
+	bool whole;			/* the archive, to its end */
+	bool host_failed;		/* no fault of the guest's: `why` */
+	int cancel_signal;
+	uint64_t archive_bytes;
+	char why[DOLANIA_LINE];
+};
+void collect(struct session *s, int fd, struct collected *c);
+
 /* measure.c */
 void measure_file(struct session *s, const char *role, const char *name, int fd);
 void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n);
@@ -113,6 +162,7 @@ void events_finish(struct session *s);	/* after the verdict */
 
 /* discard.c */
 void discard_verify(struct session *s);
+void discard_disk(struct session *s, int *fd);	/* a writable disk: overwrites and closes it */
 
 /* streams.c */
 enum { STREAM_CHUNK_BYTES = 32 * 1024 };

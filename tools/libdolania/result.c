@@ -111,6 +111,36 @@ static json_t *result_measured(const struct dolania_result *r)
 	return list;
 }
 
+/* Null without --out. */
+static json_t *result_out(const struct dolania_options *opt, const struct dolania_result *r)
+{
+	const struct dolania_out *out = &r->returned;
+	json_t *o, *list;
+
+	if (opt->out == NULL)
+		return json_null();
+	o = json_object();
+	list = json_array();
+	json_set_text(o, "to", opt->out);
+	json_put(o, "complete", json_boolean(out->complete));
+	json_set_text_or_null(o, "why_not", out->why_not);
+	json_set_text_or_null(o, "collected_by", out->collected ? "second VM" : "");
+	json_set_number(o, "files", out->files);
+	json_set_number(o, "dirs", out->dirs);
+	json_set_number(o, "bytes", out->bytes);
+	json_set_number(o, "archive_bytes", out->archive_bytes);
+	json_set_number(o, "refused_total", out->refused_total);
+	for (unsigned i = 0; i < out->listed && i < DOLANIA_REFUSED; i++) {
+		json_t *entry = json_object();
+
+		json_set_text(entry, "name", out->refused[i].name);
+		json_set_text(entry, "why", out->refused[i].why);
+		json_add(list, entry);
+	}
+	json_put(o, "refused", list);
+	return o;
+}
+
 char *dolania_result_json(const struct dolania_options *o, const struct dolania_result *r, int status)
 {
 	json_t *top = json_object();
@@ -124,6 +154,7 @@ char *dolania_result_json(const struct dolania_options *o, const struct dolania_
 	json_set_text_or_null(top, "runtime", r->runtime);
 	json_put(top, "host", r->ran ? result_host(o, r) : json_null());
 	json_put(top, "guest", result_guest(r));
+	json_put(top, "out", result_out(o, r));
 	json_put(top, "events", result_events(&r->report));
 	json_put(top, "violation", result_violation(r));
 	json_put(top, "measured", result_measured(r));

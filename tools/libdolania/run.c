@@ -68,6 +68,14 @@ static int check_numbers(struct session *s)
 		return session_fail(s, DOLANIA_USAGE, "--tmp %s: must be from 1M to %s",
 				    dolania_format_bytes(o->tmp_bytes, given, sizeof(given)),
 				    dolania_format_bytes(max, limit, sizeof(limit)));
+	if (o->out != NULL && (o->disk_bytes < 1 << 20 || o->disk_bytes > max))
+		return session_fail(s, DOLANIA_USAGE, "--disk %s: must be from 1M to %s (it is memory of the host's)",
+				    dolania_format_bytes(o->disk_bytes, given, sizeof(given)),
+				    dolania_format_bytes(max, limit, sizeof(limit)));
+	if (o->scratch_bytes > 0 && (o->scratch_bytes < 1 << 20 || o->scratch_bytes > max))
+		return session_fail(s, DOLANIA_USAGE, "--scratch %s: must be from 1M to %s (it is memory of the host's)",
+				    dolania_format_bytes(o->scratch_bytes, given, sizeof(given)),
+				    dolania_format_bytes(max, limit, sizeof(limit)));
 	if (o->chdir != NULL && o->chdir[0] != '/')
 		return session_fail(s, DOLANIA_USAGE, "--chdir %s: must be an absolute path in the guest", o->chdir);
 	if (o->in_path != NULL && (o->in_path[0] != '/' || o->in_path[1] == '\0'))
@@ -118,6 +126,10 @@ static int prepare(struct session *s)
 		return -1;
 	if (s->o->in_dir != NULL && pack_input(s) < 0)
 		return -1;
+	if (s->o->scratch_bytes > 0 && disk_make(s, "--scratch", s->o->scratch_bytes, &s->fd.scratch) < 0)
+		return -1;
+	if (out_prepare(s) < 0)
+		return -1;
 	measure_all(s);
 	s->ram_bytes = s->r->ram_bytes = ram_for(s->o);
 	return job_build(s) < 0 ? -1 : spawn_prepare(s);
@@ -127,11 +139,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 {
 	struct session s = {
 		.o = o, .r = r, .pidfd = -1,
-		.fd = {
-			.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1,
-			.root = -1, .input = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 },
-			.notice = { -1, -1 }, .log = { -1, -1 },
-		},
+		.fd = SESSION_NO_FDS,
 	};
 
 	if (prepare(&s) == 0) {
@@ -142,6 +150,9 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 			discard_verify(&s);
 			verdict(&s);
 			events_finish(&s);
+			discard_disk(&s, &s.fd.scratch);
+			out_return(&s);
+			discard_disk(&s, &s.fd.out_disk);
 		}
 	} else if (s.cancel_signal != 0) {	/* while something was read or packed */
 		const char *name = sigabbrev_np(s.cancel_signal);
@@ -150,6 +161,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 		session_fail(&s, DOLANIA_CANCELLED, "cancelled by SIG%s before the run began",
 			     name != NULL ? name : "?");
 	}
+	out_release(&s);
 	spawn_release(&s);
 	script_release(&s);
 }

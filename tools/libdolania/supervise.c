@@ -320,7 +320,7 @@ static bool is_over(struct loop *l)
 {
 	if (!l->gone)
 		return false;
-	finish_stream(l, &l->out, 0);
+	finish_stream(l, &l->out, l->s->collecting != NULL ? 2 : 0);
 	finish_stream(l, &l->err, 1);
 	if (l->abandon) {
 		stream_drop(&l->out);

@@ -70,6 +70,18 @@ static void exec_failed(struct session *s, const uint64_t *v, bool found)
 			     name, guest_strerror(v[WIRE_EXIT_CODE]));
 }
 
+static void disk_failed(struct session *s, uint64_t g_which, const char *why)
+{
+	struct disk list[DISKS_MAX];
+	unsigned n = disk_list(s, list);
+
+	if (g_which == 0 || g_which >= n || list[g_which].option == NULL)
+		session_fail(s, DOLANIA_BOOT_FAILED, "a disk cannot be mounted by the guest: %s", why);
+	else
+		session_fail(s, DOLANIA_BOOT_FAILED, "%s cannot be mounted on %s: %s; that directory must be in the "
+			     "image '%s'", list[g_which].option, list[g_which].place, why, image_name(s));
+}
+
 static void init_failed(struct session *s, const uint64_t *v)
 {
 	static const char *const steps[] = {
@@ -79,6 +91,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 		[WIRE_STEP_PIPES] = "the script's pipes", [WIRE_STEP_SPAWN] = "the script's process",
 		[WIRE_STEP_IDENTITY] = "dropping privileges", [WIRE_STEP_SECCOMP] = "the system call filter",
 		[WIRE_STEP_RELAY] = "the relay of the streams", [WIRE_STEP_LOOPBACK] = "the loopback interface",
+		[WIRE_STEP_COLLECT] = "reading the disk of /out",
 	};
 	static const char *const places[] = {
 		[WIRE_STEP_PROC] = "/proc", [WIRE_STEP_DEV] = "/dev", [WIRE_STEP_TMP] = "/tmp",
@@ -95,9 +108,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 		session_fail(s, DOLANIA_BOOT_FAILED, "the image '%s' is not fit for a root: %s: %s (it needs the "
 			     "directories /proc /dev /tmp /work)", image_name(s), places[step], why);
 	else if (step == WIRE_STEP_DISK)
-		session_fail(s, DOLANIA_BOOT_FAILED, "--in %s cannot be mounted on %s: %s; that directory must be "
-			     "in the image '%s'", s->o->in_dir != NULL ? s->o->in_dir : "",
-			     s->o->in_path != NULL ? s->o->in_path : "/in", why, image_name(s));
+		disk_failed(s, v[WIRE_INIT_WHICH], why);
 	else if (step == WIRE_STEP_CHDIR)
 		session_fail(s, DOLANIA_BOOT_FAILED, "--chdir %s: %s (in the guest)",
 			     s->o->chdir != NULL ? s->o->chdir : "/work", why);
