@@ -8,7 +8,6 @@
  * each file is opened once and asked what it is, and no link is followed.
  */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -18,6 +17,7 @@
 #include <unistd.h>
 
 #include "archive.h"
+#include "dirents.h"
 #include "link.h"
 #include "mount.h"
 #include "text.h"
@@ -31,7 +31,6 @@ enum {
 	PATH_BYTES = 4096,
 	PAX_BYTES = 3 * PATH_BYTES - BLOCK,
 	OUT_BYTES = 64 << 10,
-	DIRENT_BYTES = 4096,
 	NAME_FIELD = 100,
 };
 #define OCTAL_MAX_11 (1ull << 33)	/* eleven octal digits */
@@ -41,14 +40,6 @@ struct header {
 	char type, link[100], magic[6], version[2], user[32], group[32], major[8], minor[8], prefix[155], pad[12];
 };
 _Static_assert(sizeof(struct header) == BLOCK, "a ustar header is a block");
-
-struct dirent_64 {	/* getdents64(2) */
-	uint64_t ino;
-	int64_t next;
-	unsigned short bytes;
-	unsigned char type;
-	char name[];
-};
 
 /* One a boot, and too large for the stack. */
 static struct archive {

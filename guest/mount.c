@@ -11,11 +11,12 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "mount.h"
 #include "text.h"
 
-#define ROOT "/root"		/* the image */
-#define SCRATCH "/t"		/* one tmpfs, one budget; its directories are bound into the image */
+#define ROOT MOUNT_ROOT
+#define SCRATCH MOUNT_WRITABLE	/* one tmpfs, one budget; its directories are bound into the image */
 
 enum {
 	PLAIN = MS_NOSUID | MS_NODEV,
@@ -222,24 +223,6 @@ static int mount_place(const struct place *p, const struct job *job, struct faul
 	return 0;
 }
 
-/* Disk 1 under a writable copy that lies in the scratch tmpfs. */
-static int mount_copy(const struct job *job, unsigned int major, const char *target,
-		      unsigned long flags)
-{
-	static const char options[] =
-		"lowerdir=/lower,upperdir=" SCRATCH "/upper,workdir=" SCRATCH "/copy";
-	int error;
-
-	if (mkdir("/lower", 0755) < 0 || mkdir(SCRATCH "/upper", 0755) < 0 ||
-	    mkdir(SCRATCH "/copy", 0700) < 0 ||
-	    chown(SCRATCH "/upper", job->h.uid, job->h.gid) < 0)
-		return errno;
-	error = mount_disk(1, major, "/lower", &image_kind, flags);
-	if (error != 0)
-		return error;
-	return mount("copy", target, "overlay", PLAIN | flags, options) < 0 ? errno : 0;
-}
-
 /* mke2fs makes a directory of its own, which is no use here. */
 static int mount_writable(unsigned int index, unsigned int major, const char *target,
 			  unsigned long flags)
@@ -255,6 +238,22 @@ static int mount_writable(unsigned int index, unsigned int major, const char *ta
 	return 0;
 }
 
+/*
+ * The disk that the copy of --work lies on.  Script and copy get a directory
+ * each, so that neither is seen in the other.
+ */
+static int mount_shared(const struct job *job, unsigned int index, unsigned int major, const char *target,
+			unsigned long flags)
+{
+	int error = mkdir(MOUNT_DISK, 0755) < 0 ? errno : mount_writable(index, major, MOUNT_DISK, flags);
+
+	if (error != 0)
+		return error;
+	if (mkdir(MOUNT_DISK "/own", 0755) < 0 || chown(MOUNT_DISK "/own", job->h.uid, job->h.gid) < 0)
+		return errno;
+	return mount(MOUNT_DISK "/own", target, NULL, MS_BIND, NULL) < 0 ? errno : 0;
+}
+
 static int mount_disks(const struct job *job, unsigned long flags, struct fault *f)
 {
 	unsigned int major = job->h.disks == 0 ? 0 : disk_major();
@@ -263,12 +262,17 @@ static int mount_disks(const struct job *job, unsigned long flags, struct fault 
 		struct text target = { .bytes = 0 };
 		int error = ENAMETOOLONG;
 
-		text_add(&target, ROOT);
-		text_add(&target, job->disks[i - 1]);
-		if (target.bytes < sizeof target.at - 1)
-			error = not_a_directory(target.at);
-		if (error == 0 && i == 1 && (job->h.flags & WIRE_JOB_WORK))
-			error = mount_copy(job, major, target.at, flags);
+		if (i == 1 && job->h.binds > 0) {
+			text_add(&target, INPUT_DISK);
+			error = mkdir(INPUT_DISK, 0755) < 0 ? errno : 0;
+		} else {
+			text_add(&target, ROOT);
+			text_add(&target, job->disks[i - 1]);
+			if (target.bytes < sizeof target.at - 1)
+				error = not_a_directory(target.at);
+		}
+		if (error == 0 && i == job->h.copy_disk)
+			error = mount_shared(job, i, major, target.at, flags);
 		else if (error == 0 && (job->h.writable_disks >> (i - 1) & 1) != 0)
 			error = mount_writable(i, major, target.at, flags);
 		else if (error == 0)
@@ -334,7 +338,9 @@ int mount_job(const struct job *job, struct fault *f)
 		return fault(f, WIRE_STEP_OUT, error);
 	if (job->h.flags & WIRE_JOB_OUT)
 		write_back_soon();
-	return mount_disks(job, noexec, f);
+	if (mount_disks(job, noexec, f) < 0)
+		return -1;
+	return input_bind(job, PLAIN | noexec, f);
 }
 
 int mount_switch(struct fault *f)

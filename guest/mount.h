@@ -10,6 +10,10 @@
 #include "init.h"
 #include "job.h"
 
+#define MOUNT_ROOT "/root"	/* the image */
+#define MOUNT_DISK "/disk"	/* the scratch disk, where it holds the copy of --work too */
+#define MOUNT_WRITABLE "/t"	/* a tmpfs with --tmp's budget, out of the script's sight */
+
 /* What depends on no job: /proc, the root image, /dev. */
 int mount_image(struct fault *f) MUST_CHECK;
 

@@ -143,12 +143,12 @@ unsigned disk_roles(const struct dolania_options *o, const struct fds *f, struct
 	unsigned n = 0;
 
 	list[n++] = (struct disk){ .role = "image", .fd = f->root };
-	if (o->in_dir != NULL)
-		list[n++] = (struct disk){ .role = "input", .fd = f->input, .option = "--in",
-					   .place = o->in_path != NULL ? o->in_path : "/in" };
+	if (o->in_count > 0 || o->work_dir != NULL)
+		list[n++] = (struct disk){ .role = "input", .fd = f->input, .option = o->in_count > 0 ? "--in" : "--work",
+					   .place = WIRE_DISK_UNSEEN };
 	if (o->scratch_bytes > 0)
 		list[n++] = (struct disk){ .role = "scratch", .fd = f->scratch, .writable = true, .option = "--scratch",
-					   .place = "/scratch" };
+					   .place = "/scratch", .holds_copy = o->work_dir != NULL };
 	if (o->out != NULL)
 		list[n++] = (struct disk){ .role = "out", .fd = f->out_disk, .writable = true, .option = "--out",
 					   .place = "/out" };

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "tools/libdolania/dolania.h"
+#include "tools/libdolania/inputs.h"
 
 #define NS_PER_S 1000000000ull
 #define NS_PER_MS 1000000ull
@@ -18,7 +19,7 @@
 struct script {
 	uint8_t *text;			/* NULL: no script file */
 	size_t bytes;
-	char place[96];			/* its path in the guest */
+	char place[4096];		/* its path in the guest */
 	char interp[256], interp_arg[256];	/* from '#!'; "" none */
 };
 
@@ -42,6 +43,7 @@ struct session {
 	struct dolania_paths paths;
 	char image_path[4096];
 	struct script script;
+	struct inputs inputs;
 	const char **argv;		/* of the guest's program */
 	size_t argc;
 	bool script_is_stdin;
@@ -93,9 +95,6 @@ bool policy_ends(struct session *s, const struct report *page);
 /* job.c */
 int job_build(struct session *s);
 
-/* pack.c: in_dir as an EROFS image without a name. */
-int pack_input(struct session *s);
-
 /* disk.c */
 enum { DISKS_MAX = 4 };
 struct disk {
@@ -103,6 +102,7 @@ struct disk {
 	const char *option, *place;	/* that asks for it, and where the guest has it; NULL for the image */
 	int fd;
 	bool writable;
+	bool holds_copy;		/* of --work */
 };
 /* A guest's disks, in order; how many. */
 unsigned disk_roles(const struct dolania_options *o, const struct fds *f, struct disk list[DISKS_MAX]);
@@ -135,6 +135,10 @@ struct collected {
 void collect(struct session *s, int fd, struct collected *c);
 
 /* measure.c */
+int cache_open(const char *name);	/* $XDG_CACHE_HOME/dolania/NAME, made if need be; -1: no cache */
+/* A digest that is known already. */
+void measure_known(struct session *s, const char *role, const char *name, uint64_t bytes, const char *sha256,
+		   bool cached);
 void measure_file(struct session *s, const char *role, const char *name, int fd);
 void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n);
 

@@ -97,7 +97,13 @@ static bool fill(const struct session *s, struct wire_job *job, struct strings *
 			return false;
 		if (list[i].writable)
 			job->writable_disks |= 1ull << (i - 1);
+		if (list[i].holds_copy)
+			job->copy_disk = i;
 	}
+	for (size_t i = 0; i < s->inputs.binds; i++)
+		if (!add(t, s->inputs.bind[i]))
+			return false;
+	job->binds = (uint32_t)s->inputs.binds;
 	job->disks = n - 1;
 	job->strings_bytes = (uint32_t)t->used;
 	return true;
@@ -153,6 +159,8 @@ int job_build(struct session *s)
 		job.flags |= WIRE_JOB_STDIN;
 	if (o->form == DOLANIA_FILE)
 		job.flags |= WIRE_JOB_SCRIPT;
+	if (o->work_dir != NULL)
+		job.flags |= WIRE_JOB_WORK;
 	if (o->image_only)
 		job.flags |= WIRE_JOB_NOEXEC;
 	if (o->out != NULL)

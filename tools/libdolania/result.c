@@ -111,6 +111,29 @@ static json_t *result_measured(const struct dolania_result *r)
 	return list;
 }
 
+static json_t *result_inputs(const struct dolania_result *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->input_count; i++) {
+		const struct dolania_seen *seen = &r->inputs[i];
+		json_t *o;
+
+		if (seen->path == NULL || seen->place == NULL)
+			continue;
+		o = json_object();
+		json_set_text(o, "path", seen->path);
+		json_set_text(o, "place", seen->place);
+		json_set_text(o, "kind", seen->directory ? "directory" : "file");
+		json_put(o, "writable", json_boolean(seen->writable));
+		json_set_number(o, "files", seen->files);
+		json_set_number(o, "bytes", seen->bytes);
+		json_put(o, "cached", json_boolean(r->inputs_cached));
+		json_add(list, o);
+	}
+	return list;
+}
+
 /* Null without --out. */
 static json_t *result_out(const struct dolania_options *opt, const struct dolania_result *r)
 {
@@ -158,6 +181,7 @@ char *dolania_result_json(const struct dolania_options *o, const struct dolania_
 	json_put(top, "events", result_events(&r->report));
 	json_put(top, "violation", result_violation(r));
 	json_put(top, "measured", result_measured(r));
+	json_put(top, "inputs", result_inputs(r));
 	json_put(top, "policy", result_policy(o));
 	json_put(top, "limits", result_limits(o));
 	json_put(top, "used", r->ran ? result_used(o, r) : json_null());

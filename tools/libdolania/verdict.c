@@ -6,6 +6,7 @@
  * taken-over VMM the whole page.  Numbers are bounded, enums checked, text escaped.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -99,6 +100,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 	};
 	uint64_t step = v[WIRE_INIT_STEP];
 	const char *why = guest_strerror(v[WIRE_EXIT_CODE]);
+	bool on_disk = s->o->work_dir != NULL && s->o->scratch_bytes > 0;	/* the directory of the script */
 	char size[32];
 
 	if (step == WIRE_STEP_ROOT)
@@ -109,12 +111,15 @@ static void init_failed(struct session *s, const uint64_t *v)
 			     "directories /proc /dev /tmp /work)", image_name(s), places[step], why);
 	else if (step == WIRE_STEP_DISK)
 		disk_failed(s, v[WIRE_INIT_WHICH], why);
+	else if (step == WIRE_STEP_BIND)
+		inputs_place_failed(s, v[WIRE_INIT_WHICH], why, v[WIRE_EXIT_CODE] == ENOSPC);
 	else if (step == WIRE_STEP_CHDIR)
 		session_fail(s, DOLANIA_BOOT_FAILED, "--chdir %s: %s (in the guest)",
 			     s->o->chdir != NULL ? s->o->chdir : "/work", why);
 	else if (step == WIRE_STEP_SCRIPT)
-		session_fail(s, DOLANIA_BOOT_FAILED, "the script does not fit into the guest's files: %s; raise "
-			     "--tmp (now %s)", why, dolania_format_bytes(s->o->tmp_bytes, size, sizeof(size)));
+		session_fail(s, DOLANIA_BOOT_FAILED, "the script does not fit into the guest's files: %s; raise %s (now %s)",
+			     why, on_disk ? "--scratch" : "--tmp",
+			     dolania_format_bytes(on_disk ? s->o->scratch_bytes : s->o->tmp_bytes, size, sizeof(size)));
 	else
 		session_fail(s, DOLANIA_BOOT_FAILED, "the guest's init failed at %s: %s",
 			     step < sizeof(steps) / sizeof(steps[0]) && steps[step] != NULL ? steps[step]
