@@ -13,6 +13,7 @@
 
 #include "input.h"
 #include "mount.h"
+#include "procfs.h"
 #include "text.h"
 
 #define ROOT MOUNT_ROOT
@@ -166,9 +167,8 @@ int mount_image(struct fault *f)
 {
 	int error;
 
-	/* hidepid: the script sees its own processes only */
-	if (mount("proc", "/proc", "proc", PLAIN | MS_NOEXEC, "hidepid=2") < 0)
-		return fault(f, WIRE_STEP_PROC, errno);
+	if (procfs_mount(f) < 0)
+		return -1;
 
 	unsigned int major = disk_major();
 
@@ -345,6 +345,8 @@ int mount_job(const struct job *job, struct fault *f)
 
 int mount_switch(struct fault *f)
 {
+	if (procfs_close_sysctl(f) < 0)
+		return -1;
 	if (mount("/proc", ROOT "/proc", NULL, MS_MOVE, NULL) < 0)
 		return fault(f, WIRE_STEP_PROC, errno);
 	if (chdir(ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)
