@@ -68,6 +68,16 @@ struct wire_frame collect_exit(const struct relay *r)
 	return frame;
 }
 
+struct wire_frame collect_disk(int not_all)
+{
+	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
+
+	frame.v[WIRE_EXIT_KIND] = WIRE_KIND_EXITED;
+	frame.v[WIRE_EXIT_CODE] = not_all ? 1 : 0;
+	frame.v[WIRE_EXIT_MONOTONIC_NS] = now_ns();
+	return frame;
+}
+
 struct wire_frame collect_fault(const struct fault *f)
 {
 	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };

@@ -8,6 +8,9 @@
 /* The WIRE_EXIT frame of a run whose relay has returned. */
 struct wire_frame collect_exit(const struct relay *r);
 
+/* The WIRE_EXIT frame after another guest's disk was sent. */
+struct wire_frame collect_disk(int not_all);
+
 /* The WIRE_EXIT frame of a run that init could not carry out. */
 struct wire_frame collect_fault(const struct fault *f);
 

@@ -18,6 +18,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "archive.h"
 #include "cgroup.h"
 #include "collect.h"
 #include "job.h"
@@ -37,6 +38,7 @@ struct init {
 	struct run run;
 	struct relay relay;
 	struct job job;
+	int not_all;		/* of a disk that was collected: it did not fit */
 };
 
 static void on_child(int signal)
@@ -83,6 +85,8 @@ static int live(struct init *g)
 		return -1;
 	if (ask_for_job(g) < 0)
 		return -1;
+	if (g->job.h.flags & WIRE_JOB_COLLECT)
+		return archive_collect(g->job.h.out_bytes, &g->not_all, f);
 	if (cgroup_limit(&g->group, &g->job.h, f) < 0 || mount_job(&g->job, f) < 0 ||
 	    mount_switch(f) < 0)
 		return -1;
@@ -96,7 +100,12 @@ static int live(struct init *g)
 	g->relay.control = g->control;
 	g->relay.run = &g->run;
 	g->relay.group = &g->group;
-	return relay_run(&g->relay, f);
+	if (relay_run(&g->relay, f) < 0)
+		return -1;
+	/* the host takes the machine away at the last frame */
+	if (g->job.h.flags & WIRE_JOB_OUT)
+		sync();
+	return 0;
 }
 
 static void log_fault(const struct init *g)
@@ -119,6 +128,8 @@ static int tell_end(const struct init *g)
 
 	if (g->fault.step != 0) {
 		frames[n++] = collect_fault(&g->fault);
+	} else if (g->job.h.flags & WIRE_JOB_COLLECT) {
+		frames[n++] = collect_disk(g->not_all);
 	} else {
 		if (!g->relay.started_sent && g->run.exec_error == 0)
 			frames[n++] = relay_started_frame(&g->run);

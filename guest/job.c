@@ -13,36 +13,44 @@
 
 enum {
 	FLAGS_KNOWN = WIRE_JOB_STDIN | WIRE_JOB_SCRIPT | WIRE_JOB_WORK | WIRE_JOB_OUT |
-		      WIRE_JOB_NOEXEC,
+		      WIRE_JOB_NOEXEC | WIRE_JOB_COLLECT,
 	PATH_BYTES = 4096,
 };
 
 size_t job_slots(const struct wire_job *h)
 {
 	/* each list ends with NULL; checked counts are below 2^20, so no overflow */
-	return (size_t)h->argc + h->envc + h->disks + 3;
+	return (size_t)h->argc + h->envc + h->disks + h->binds + 4;
 }
 
 int job_check(const struct wire_job *h)
 {
 	/* the working directory, and at least a NUL for each other string */
-	uint64_t strings = 1 + (uint64_t)h->argc + h->envc + h->disks;
+	uint64_t strings = 1 + (uint64_t)h->argc + h->envc + h->disks + h->binds;
 
 	if (h->magic != WIRE_JOB_MAGIC || (h->flags & ~(uint32_t)FLAGS_KNOWN) != 0)
 		return EPROTO;
 	if (h->strings_bytes > WIRE_STRINGS_MAX_BYTES || h->script_bytes > WIRE_SCRIPT_MAX_BYTES ||
-	    h->disks > WIRE_DISKS_MAX)
+	    h->disks > WIRE_DISKS_MAX || h->binds > WIRE_BINDS_MAX)
 		return E2BIG;
 	if (h->argc == 0 || strings > h->strings_bytes)
 		return EPROTO;
 	if ((h->flags & WIRE_JOB_SCRIPT) ? h->script_arg >= h->argc
 					 : h->script_bytes != 0 || h->script_arg != 0)
 		return EPROTO;
-	if ((h->flags & WIRE_JOB_WORK) && h->disks == 0)
+	if (h->binds > 0 ? h->disks == 0 : (h->flags & WIRE_JOB_WORK) != 0)
+		return EPROTO;
+	if ((h->flags & WIRE_JOB_COLLECT) && (h->disks != 1 || h->writable_disks != 0))
+		return EPROTO;
+	if (h->writable_disks >> h->disks != 0)		/* disks is at most 15 */
 		return EPROTO;
 	if (h->uid == 0 || h->gid == 0 || h->uid == UINT32_MAX || h->gid == UINT32_MAX)
 		return EPROTO;
 	if (h->realtime_ns > INT64_MAX)
+		return EPROTO;
+	/* shifted by at most 14 */
+	if (h->copy_disk != 0 && (!(h->flags & WIRE_JOB_WORK) || h->copy_disk > h->disks ||
+				  (h->writable_disks >> (h->copy_disk - 1) & 1) == 0))
 		return EPROTO;
 	for (size_t i = 0; i < sizeof h->reserved / sizeof h->reserved[0]; i++)
 		if (h->reserved[i] != 0)
@@ -84,11 +92,13 @@ int job_split(struct job *job, char *strings, char **slots)
 	job->argv = slots;
 	job->envp = job->argv + h->argc + 1;
 	job->disks = job->envp + h->envc + 1;
+	job->binds = job->disks + h->disks + 1;
 	job->cwd = next_string(&s);
 	if (job->cwd == NULL || job->cwd[0] != '/')
 		return EPROTO;
 	if (next_list(&s, job->argv, h->argc) < 0 || next_list(&s, job->envp, h->envc) < 0 ||
-	    next_list(&s, job->disks, h->disks) < 0 || s.at != s.end)
+	    next_list(&s, job->disks, h->disks) < 0 || next_list(&s, job->binds, h->binds) < 0 ||
+	    s.at != s.end)
 		return EPROTO;
 	if (job->argv[0][0] == '\0')
 		return EPROTO;
@@ -97,6 +107,9 @@ int job_split(struct job *job, char *strings, char **slots)
 			return EPROTO;
 	for (uint32_t i = 0; i < h->disks; i++)
 		if (job->disks[i][0] != '/')
+			return EPROTO;
+	for (uint32_t i = 0; i < h->binds; i++)
+		if (job->binds[i][0] != '/' || job->binds[i][1] == '\0')
 			return EPROTO;
 	if ((h->flags & WIRE_JOB_SCRIPT) && job->argv[h->script_arg][0] != '/')
 		return EPROTO;
@@ -231,6 +244,11 @@ int job_write_script(struct job *job, int fd, struct fault *f)
 		return 0;
 
 	const char *path = job->argv[job->h.script_arg];
+
+	/* in a copy of --work its own file may lie there */
+	if (job->h.flags & WIRE_JOB_WORK)
+		(void)unlink(path);
+
 	int file = open(path, flags, 0755);
 
 	if (file < 0 && errno == ENOENT) {

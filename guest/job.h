@@ -21,6 +21,7 @@ struct job {
 	char **argv;		/* NULL-terminated, as the next two */
 	char **envp;
 	char **disks;		/* where disk 1.. go */
+	char **binds;		/* where the entries of the input disk go */
 
 	/* Script text that came along with the strings; the rest is still on its way. */
 	const char *script;
@@ -38,7 +39,7 @@ struct job {
 int job_check(const struct wire_job *h) MUST_CHECK;
 
 /*
- * Splits `strings` (h.strings_bytes of them) into job->cwd, argv, envp, disks.
+ * Splits `strings` (h.strings_bytes of them) into job->cwd, argv, envp, disks, binds.
  * `slots` has room for job_slots(&job->h) pointers.  0, or EPROTO.
  */
 int job_split(struct job *job, char *strings, char **slots) MUST_CHECK;

@@ -11,11 +11,13 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "input.h"
 #include "mount.h"
+#include "procfs.h"
 #include "text.h"
 
-#define ROOT "/root"		/* the image */
-#define SCRATCH "/t"		/* one tmpfs, one budget; its directories are bound into the image */
+#define ROOT MOUNT_ROOT
+#define SCRATCH MOUNT_WRITABLE	/* one tmpfs, one budget; its directories are bound into the image */
 
 enum {
 	PLAIN = MS_NOSUID | MS_NODEV,
@@ -111,9 +113,20 @@ static void read_ahead(const char *node)
 	close(fd);
 }
 
+/* How a file system is mounted. */
+struct kind {
+	const char *type, *options;
+	unsigned long flags;
+};
+
+static const struct kind image_kind = { "erofs", NULL, MS_RDONLY | PLAIN };
+/* What a guest wrote says itself what happens at an error: never a panic. */
+static const struct kind writable_kind = { "ext2", "errors=continue", PLAIN | MS_NOATIME };
+static const struct kind foreign_kind = { "ext2", "errors=continue", PLAIN | MS_RDONLY | MS_NOEXEC };
+
 /* Mounts disk `index` on `target`; 0 or errno. */
 static int mount_disk(unsigned int index, unsigned int major, const char *target,
-		      unsigned long flags)
+		      const struct kind *kind, unsigned long flags)
 {
 	char node[] = "/vda";
 
@@ -121,7 +134,7 @@ static int mount_disk(unsigned int index, unsigned int major, const char *target
 	if (mknod(node, S_IFBLK | 0400, makedev(major, index * DISK_MINORS)) < 0)
 		return errno;
 	read_ahead(node);
-	if (mount(node, target, "erofs", MS_RDONLY | PLAIN | flags, NULL) < 0)
+	if (mount(node, target, kind->type, kind->flags | flags, kind->options) < 0)
 		return errno;
 	return 0;
 }
@@ -154,15 +167,14 @@ int mount_image(struct fault *f)
 {
 	int error;
 
-	/* hidepid: the script sees its own processes only */
-	if (mount("proc", "/proc", "proc", PLAIN | MS_NOEXEC, "hidepid=2") < 0)
-		return fault(f, WIRE_STEP_PROC, errno);
+	if (procfs_mount(f) < 0)
+		return -1;
 
 	unsigned int major = disk_major();
 
 	if (major == 0)
 		return fault(f, WIRE_STEP_ROOT, ENXIO);
-	error = mount_disk(0, major, ROOT, 0);
+	error = mount_disk(0, major, ROOT, &image_kind, 0);
 	if (error != 0)
 		return fault(f, WIRE_STEP_ROOT, error);
 	error = not_a_directory(ROOT "/proc");
@@ -211,22 +223,35 @@ static int mount_place(const struct place *p, const struct job *job, struct faul
 	return 0;
 }
 
-/* Disk 1 under a writable copy that lies in the scratch tmpfs. */
-static int mount_copy(const struct job *job, unsigned int major, const char *target,
-		      unsigned long flags)
+/* mke2fs makes a directory of its own, which is no use here. */
+static int mount_writable(unsigned int index, unsigned int major, const char *target,
+			  unsigned long flags)
 {
-	static const char options[] =
-		"lowerdir=/lower,upperdir=" SCRATCH "/upper,workdir=" SCRATCH "/copy";
-	int error;
+	struct text found = { .bytes = 0 };
+	int error = mount_disk(index, major, target, &writable_kind, flags);
 
-	if (mkdir("/lower", 0755) < 0 || mkdir(SCRATCH "/upper", 0755) < 0 ||
-	    mkdir(SCRATCH "/copy", 0700) < 0 ||
-	    chown(SCRATCH "/upper", job->h.uid, job->h.gid) < 0)
-		return errno;
-	error = mount_disk(1, major, "/lower", flags);
 	if (error != 0)
 		return error;
-	return mount("copy", target, "overlay", PLAIN | flags, options) < 0 ? errno : 0;
+	text_add(&found, target);
+	text_add(&found, "/lost+found");
+	(void)rmdir(found.at);
+	return 0;
+}
+
+/*
+ * The disk that the copy of --work lies on.  Script and copy get a directory
+ * each, so that neither is seen in the other.
+ */
+static int mount_shared(const struct job *job, unsigned int index, unsigned int major, const char *target,
+			unsigned long flags)
+{
+	int error = mkdir(MOUNT_DISK, 0755) < 0 ? errno : mount_writable(index, major, MOUNT_DISK, flags);
+
+	if (error != 0)
+		return error;
+	if (mkdir(MOUNT_DISK "/own", 0755) < 0 || chown(MOUNT_DISK "/own", job->h.uid, job->h.gid) < 0)
+		return errno;
+	return mount(MOUNT_DISK "/own", target, NULL, MS_BIND, NULL) < 0 ? errno : 0;
 }
 
 static int mount_disks(const struct job *job, unsigned long flags, struct fault *f)
@@ -237,20 +262,61 @@ static int mount_disks(const struct job *job, unsigned long flags, struct fault 
 		struct text target = { .bytes = 0 };
 		int error = ENAMETOOLONG;
 
-		text_add(&target, ROOT);
-		text_add(&target, job->disks[i - 1]);
-		if (target.bytes < sizeof target.at - 1)
-			error = not_a_directory(target.at);
-		if (error == 0 && i == 1 && (job->h.flags & WIRE_JOB_WORK))
-			error = mount_copy(job, major, target.at, flags);
+		if (i == 1 && job->h.binds > 0) {
+			text_add(&target, INPUT_DISK);
+			error = mkdir(INPUT_DISK, 0755) < 0 ? errno : 0;
+		} else {
+			text_add(&target, ROOT);
+			text_add(&target, job->disks[i - 1]);
+			if (target.bytes < sizeof target.at - 1)
+				error = not_a_directory(target.at);
+		}
+		if (error == 0 && i == job->h.copy_disk)
+			error = mount_shared(job, i, major, target.at, flags);
+		else if (error == 0 && (job->h.writable_disks >> (i - 1) & 1) != 0)
+			error = mount_writable(i, major, target.at, flags);
 		else if (error == 0)
-			error = mount_disk(i, major, target.at, flags);
+			error = mount_disk(i, major, target.at, &image_kind, flags);
 		if (error != 0) {
 			f->which = i;
 			return fault(f, WIRE_STEP_DISK, error);
 		}
 	}
 	return 0;
+}
+
+/*
+ * A limit of the host's ends the machine between two instructions: what is on
+ * the disk by then is what comes back.  So pages are written back when they are
+ * half a second old, not half a minute.  Failure costs only that.
+ */
+static void write_back_soon(void)
+{
+	static const struct {
+		const char *file, *centiseconds;
+	} settings[] = {
+		{ "/proc/sys/vm/dirty_expire_centisecs", "40" },
+		{ "/proc/sys/vm/dirty_writeback_centisecs", "10" },
+	};
+
+	for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+		int fd = open(settings[i].file, O_WRONLY | O_CLOEXEC);
+
+		if (fd < 0)
+			continue;
+		if (write(fd, settings[i].centiseconds, 2) < 0)
+			(void)0;
+		close(fd);
+	}
+}
+
+int mount_foreign(const char *target, struct fault *f)
+{
+	int error = mkdir(target, 0755) < 0 ? errno : 0;
+
+	if (error == 0)
+		error = mount_disk(1, disk_major(), target, &foreign_kind, 0);
+	return error == 0 ? 0 : fault(f, WIRE_STEP_COLLECT, error);
 }
 
 int mount_job(const struct job *job, struct fault *f)
@@ -264,17 +330,23 @@ int mount_job(const struct job *job, struct fault *f)
 		if (mount_place(&places[i], job, f) < 0)
 			return -1;
 	error = not_a_directory(ROOT "/out");
-	if (error == 0)
+	if (error == 0 && !(job->h.flags & WIRE_JOB_OUT))
 		error = mount_tmpfs(ROOT "/out", job->h.out_bytes, 0, job, PLAIN | noexec);
 	else if (!(job->h.flags & WIRE_JOB_OUT))
 		error = 0;
 	if (error != 0)
 		return fault(f, WIRE_STEP_OUT, error);
-	return mount_disks(job, noexec, f);
+	if (job->h.flags & WIRE_JOB_OUT)
+		write_back_soon();
+	if (mount_disks(job, noexec, f) < 0)
+		return -1;
+	return input_bind(job, PLAIN | noexec, f);
 }
 
 int mount_switch(struct fault *f)
 {
+	if (procfs_close_sysctl(f) < 0)
+		return -1;
 	if (mount("/proc", ROOT "/proc", NULL, MS_MOVE, NULL) < 0)
 		return fault(f, WIRE_STEP_PROC, errno);
 	if (chdir(ROOT) < 0 || mount(".", "/", NULL, MS_MOVE, NULL) < 0 || chroot(".") < 0)

@@ -12,7 +12,7 @@
  *   WIRE_STDIN    host -> guest  bytes; end of stream is SHUTDOWN(SEND)
  *   WIRE_STDOUT   guest -> host  bytes
  *   WIRE_STDERR   guest -> host  bytes
- *   WIRE_OUT      guest -> host  the archive of /out (reserved)
+ *   WIRE_OUT      guest -> host  the archive of /out, with WIRE_JOB_COLLECT only
  *
  * Init connects WIRE_STDOUT and WIRE_STDERR at the script's first byte there, so
  * a stream that was never used was never connected.  At the end init neither
@@ -47,17 +47,23 @@ enum wire_port {
 /*
  * The job: header, then `blob_bytes` of blob.  In the blob, in this order and
  * each NUL-terminated: the working directory; argc argument strings; envc
- * environment strings (KEY=VALUE); and, per disk after the root disk, the path
- * it is mounted on.  Then, not NUL-terminated, `script_bytes` of script text,
+ * environment strings (KEY=VALUE); per disk after the root disk, the path
+ * it is mounted on; and `binds` paths.  Then, not NUL-terminated, `script_bytes` of script text,
  * which init writes to argv[script_arg] (a path) before exec.
  */
 #define WIRE_JOB_MAGIC 0x42304a44u		/* "DJ0B" */
 enum {
 	WIRE_JOB_STDIN = 1u << 0,	/* connect WIRE_STDIN; else stdin is /dev/null */
 	WIRE_JOB_SCRIPT = 1u << 1,	/* script text follows the strings */
-	WIRE_JOB_WORK = 1u << 2,	/* disk 1's mount is a lower layer of a writable copy */
-	WIRE_JOB_OUT = 1u << 3,		/* send /out at the end (reserved) */
+	WIRE_JOB_WORK = 1u << 2,	/* bind 0 is to be a writable copy */
+	WIRE_JOB_OUT = 1u << 3,		/* /out is one of the disks: write all of it back before the end */
 	WIRE_JOB_NOEXEC = 1u << 4,	/* /tmp /work /in /out are mounted noexec */
+	/*
+	 * No script: disk 1 is an ext2 that another guest wrote.  Mount it read-only,
+	 * send what is on it to WIRE_OUT as an archive of at most out_bytes, and end
+	 * with WIRE_KIND_EXITED; a code other than 0 says that not all of it fitted.
+	 */
+	WIRE_JOB_COLLECT = 1u << 5,
 };
 enum { WIRE_SCRIPT_MAX_BYTES = 16 << 20, WIRE_STRINGS_MAX_BYTES = 1 << 20 };
 
@@ -78,13 +84,23 @@ struct wire_job {
 	uint32_t script_arg;		/* index in argv of the script's path, with WIRE_JOB_SCRIPT */
 	uint32_t strings_bytes;		/* of the NUL-terminated part */
 	uint32_t script_bytes;
+	uint32_t binds;			/* places of what disk 1, the input, holds */
+	uint32_t copy_disk;		/* the writable disk that WIRE_JOB_WORK copies to; 0: an overlay in tmp_bytes */
 	uint64_t tmp_files;		/* files, directories and links in the tmp_bytes; 0 = guest's default */
-	uint64_t reserved[3];		/* zero */
+	uint64_t writable_disks;	/* bit 0 is disk 1: an ext2 that the script writes to */
+	uint64_t reserved[1];		/* zero */
 };
 _Static_assert(sizeof(struct wire_job) == 152, "wire_job is part of the wire");
 
 /* The job's disks after the root disk: /dev/vdb, ... in this order. */
-enum { WIRE_DISKS_MAX = 15 };
+enum { WIRE_DISKS_MAX = 15, WIRE_BINDS_MAX = 64 };
+
+/*
+ * The path of a disk that is mounted where the script does not see it.  Disk 1
+ * is, when there are binds: its root has an entry "0", "1", ... for each of them,
+ * a directory or a file, which is bound to the bind's path.
+ */
+#define WIRE_DISK_UNSEEN "/"
 
 /* Guest to host.  `v` is indexed by the enum of the frame's type. */
 #define WIRE_FRAME_MAGIC 0x30465244u		/* "DRF0" */
@@ -124,7 +140,7 @@ enum wire_exit_kind {
 /* With WIRE_KIND_INIT_FAILED these take the place of the fields after CODE. */
 enum wire_init_failed {
 	WIRE_INIT_STEP = 2,		/* enum wire_step */
-	WIRE_INIT_WHICH = 3,		/* WIRE_STEP_DISK: the disk, from 1; else 0 */
+	WIRE_INIT_WHICH = 3,		/* WIRE_STEP_DISK: the disk, WIRE_STEP_BIND: the bind, from 1; else 0 */
 };
 enum wire_step {
 	WIRE_STEP_LINK = 1,	/* a vsock connection */
@@ -147,7 +163,9 @@ enum wire_step {
 	WIRE_STEP_IDENTITY = 18,	/* uid, gid, no_new_privs */
 	WIRE_STEP_SECCOMP = 19,
 	WIRE_STEP_RELAY = 20,	/* the relay of the streams */
+	WIRE_STEP_BIND = 24,	/* the place of an input: ENOENT, ENOTDIR or EISDIR when the image has no such */
 	WIRE_STEP_LOOPBACK = 21,	/* bringing `lo` up */
+	WIRE_STEP_COLLECT = 22,	/* mounting or sending what another guest left */
 };
 enum { WIRE_FRAME_VALUES = 15 };
 

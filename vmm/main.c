@@ -121,7 +121,7 @@ int main(int argc, char **argv)
 	struct run_config c = {
 		.kvm_fd = -1, .ram_fd = -1, .shared_fd = -1, .kernel_fd = -1, .initrd_fd = -1,
 		.job_fd = -1, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .out_fd = -1,
-		.notice_fd = -1, .disk_fd = { -1, -1, -1 },
+		.notice_fd = -1, .disk_fd = { -1, -1, -1, -1 },
 	};
 
 	for (int i = 1; i < argc; i++)

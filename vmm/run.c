@@ -54,7 +54,7 @@ static void count(struct run *r)
 
 		r->page->device[i] = (struct report_device){ d->accesses, d->kicks, mmio_chains(d) };
 	}
-	for (unsigned i = 0; i < r->c->disks; i++) {
+	for (unsigned i = 0; i < r->c->disks && i < REPORT_DISKS; i++) {
 		r->page->disk_read_bytes[i] = r->bus.blk[i].read_bytes;
 		r->page->disk_write_bytes[i] = r->bus.blk[i].write_bytes;
 	}

@@ -70,7 +70,7 @@ static struct wire_job plain_header(void)
 {
 	return (struct wire_job){
 		.magic = WIRE_JOB_MAGIC, .flags = WIRE_JOB_SCRIPT, .uid = 1000, .gid = 1000,
-		.argc = 3, .envc = 2, .disks = 1, .script_arg = 1, .realtime_ns = 1,
+		.argc = 3, .envc = 2, .disks = 1, .binds = 2, .script_arg = 1, .realtime_ns = 1,
 	};
 }
 
@@ -86,7 +86,9 @@ static void plain(struct packet *p, uint32_t script_bytes)
 	add(p, "");
 	add(p, "PATH=/bin");
 	add(p, "E=");
+	add(p, WIRE_DISK_UNSEEN);
 	add(p, "/in");
+	add(p, "/etc/x");
 	h.strings_bytes = (uint32_t)(p->bytes - sizeof h);
 	h.script_bytes = script_bytes;
 	for (uint32_t i = 0; i < script_bytes; i++)
@@ -130,7 +132,8 @@ static void test_pieces(void)
 		CHECK(strcmp(job.cwd, "/work") == 0 && strcmp(job.argv[0], "/bin/sh") == 0);
 		CHECK(strcmp(job.argv[2], "") == 0 && job.argv[3] == NULL);
 		CHECK(strcmp(job.envp[1], "E=") == 0 && job.envp[2] == NULL);
-		CHECK(strcmp(job.disks[0], "/in") == 0 && job.disks[1] == NULL);
+		CHECK(strcmp(job.disks[0], "/") == 0 && job.disks[1] == NULL);
+		CHECK(strcmp(job.binds[1], "/etc/x") == 0 && job.binds[2] == NULL);
 	}
 	for (size_t cut = 0; cut < packet.bytes - 100; cut++) {
 		size_t whole = packet.bytes;
@@ -173,30 +176,43 @@ static void test_header(void)
 	WRONG(h.script_bytes = WIRE_SCRIPT_MAX_BYTES + 1, E2BIG);
 	WRONG(h.script_bytes = 9, EPROTO);	/* more came than was told */
 	WRONG(h.flags = 0, EPROTO);		/* text, but no script */
-	WRONG((h.flags |= WIRE_JOB_WORK, h.disks = 0), EPROTO);
+	WRONG(h.binds = WIRE_BINDS_MAX + 1, E2BIG);
+	WRONG(h.binds = 1, EPROTO);
+	WRONG((h.binds = 0, h.flags |= WIRE_JOB_WORK), EPROTO);
+	WRONG(h.copy_disk = 1, EPROTO);
+	WRONG((h.flags |= WIRE_JOB_WORK, h.copy_disk = 1), EPROTO);
+	WRONG((h.flags |= WIRE_JOB_WORK, h.writable_disks = 1, h.copy_disk = 2), EPROTO);
+	WRONG((h.writable_disks = 1, h.copy_disk = 1), EPROTO);
+	WRONG((h.flags |= WIRE_JOB_WORK, h.writable_disks = 1, h.copy_disk = UINT32_MAX), EPROTO);
 	WRONG(h.uid = 0, EPROTO);
 	WRONG(h.gid = 0, EPROTO);
 	WRONG(h.gid = UINT32_MAX, EPROTO);
 	WRONG(h.realtime_ns = UINT64_MAX, EPROTO);
-	WRONG(h.reserved[2] = 1, EPROTO);
+	WRONG(h.reserved[0] = 1, EPROTO);
+	WRONG(h.writable_disks = 1ull << h.disks, EPROTO);
+	WRONG(h.writable_disks = 1ull << 63, EPROTO);
+	WRONG((h.flags |= WIRE_JOB_COLLECT, h.disks = 0), EPROTO);
+	WRONG((h.flags |= WIRE_JOB_COLLECT, h.disks = 1, h.writable_disks = 1), EPROTO);
 #undef WRONG
 }
 
 static void test_strings(void)
 {
-	static const char *const wrong[][7] = {
-		{ "work", "sh", "/s", "", "A=", "B=", "/in" },	/* cwd not absolute */
-		{ "/work", "", "/s", "", "A=", "B=", "/in" },	/* no program */
-		{ "/work", "sh", "s", "", "A=", "B=", "/in" },	/* script not absolute */
-		{ "/work", "sh", "/s", "", "A", "B=", "/in" },	/* no '=' */
-		{ "/work", "sh", "/s", "", "A=", "B=", "in" },	/* disk not absolute */
+	static const char *const wrong[][9] = {
+		{ "work", "sh", "/s", "", "A=", "B=", "/", "/in", "/a" },	/* cwd not absolute */
+		{ "/work", "", "/s", "", "A=", "B=", "/", "/in", "/a" },	/* no program */
+		{ "/work", "sh", "s", "", "A=", "B=", "/", "/in", "/a" },	/* script not absolute */
+		{ "/work", "sh", "/s", "", "A", "B=", "/", "/in", "/a" },	/* no '=' */
+		{ "/work", "sh", "/s", "", "A=", "B=", "in", "/in", "/a" },	/* disk not absolute */
+		{ "/work", "sh", "/s", "", "A=", "B=", "/", "/in", "a" },	/* place not absolute */
+		{ "/work", "sh", "/s", "", "A=", "B=", "/", "/", "/a" },	/* place is the root */
 	};
 
 	for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
 		struct wire_job h = plain_header();
 
 		packet.bytes = sizeof h;
-		for (size_t j = 0; j < 7; j++)
+		for (size_t j = 0; j < 9; j++)
 			add(&packet, wrong[i][j]);
 		h.strings_bytes = (uint32_t)(packet.bytes - sizeof h);
 		memcpy(packet.at, &h, sizeof h);
@@ -211,7 +227,7 @@ static void test_many(void)
 
 	packet.bytes = sizeof h;
 	h.argc = 40000;
-	h.envc = h.disks = 0;
+	h.envc = h.disks = h.binds = 0;
 	h.script_arg = 0;
 	h.flags = 0;
 	add(&packet, "/work");

@@ -14,7 +14,7 @@ enum { STATUS_USAGE = 125 };
 struct command {
 	struct dolania_options run;
 	const char **env;		/* run.env, ours to free */
-	char *in_dir;			/* run.in_dir, ours to free */
+	struct dolania_input *in;	/* run.in, ours to free, with its paths */
 	const char **used;		/* wish.used, ours to free */
 	size_t used_count;
 	struct policy_wish wish;

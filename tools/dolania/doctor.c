@@ -204,19 +204,19 @@ static void check_files(struct checkup *c)
 	line(c, strcmp(known, "none") != 0 ? FINE : BROKEN, "runtimes", known, "'make setup' builds the images");
 }
 
-static void check_tools(struct checkup *c)
+static void check_cache(struct checkup *c)
 {
-	static const char *const places[] = {
-		"/usr/local/sbin/mkfs.erofs", "/usr/local/bin/mkfs.erofs", "/usr/sbin/mkfs.erofs",
-		"/usr/bin/mkfs.erofs", "/sbin/mkfs.erofs", "/bin/mkfs.erofs",
-	};
+	char path[4096] = "", found[sizeof(path) + 64] = "none can be kept", size[32];
+	uint64_t images, bytes;
+	bool there = dolania_cache(path, sizeof(path), &images, &bytes) == 0;
 
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-		if (access(places[i], X_OK) == 0) {
-			line(c, FINE, "mkfs.erofs", places[i], "");
-			return;
-		}
-	line(c, WORSE, "mkfs.erofs", "not installed", "--in needs it: sudo apt install erofs-utils");
+	if (there && images == 0)
+		snprintf(found, sizeof(found), "none yet in %s", path);
+	else if (there)
+		snprintf(found, sizeof(found), "%llu (%s) in %s; --in-cache bounds them", (unsigned long long)images,
+			 dolania_format_bytes(bytes, size, sizeof(size)), path);
+	line(c, there ? FINE : WORSE, "packed inputs of earlier runs", found, "each run packs its --in anew; let HOME or "
+	     "XDG_CACHE_HOME name a directory that you can write");
 }
 
 int doctor(void)
@@ -228,8 +228,8 @@ int doctor(void)
 	check_kvm(&c);
 	check_files(&c);
 	check_memory(&c);
-	check_tools(&c);
 	check_jail(&c);
+	check_cache(&c);
 	printf(c.broken ? "\nA run cannot work here yet: see MISSING above.\n" : "\nRuns can work here.\n");
 	return c.broken ? 1 : 0;
 }

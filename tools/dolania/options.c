@@ -13,7 +13,8 @@
 enum option {
 	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
 	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_META, OPT_QUIET,
-	OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LOOPBACK, OPT_LATER,
+	OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LOOPBACK, OPT_WORK,
+	OPT_IN_CACHE, OPT_OUT, OPT_LATER,
 };
 
 /*
@@ -30,6 +31,9 @@ static const struct {
 	{ "--env", OPT_ENV, true, GOVERNED },
 	{ "--chdir", OPT_CHDIR, true, GOVERNED },
 	{ "--in", OPT_IN, true, GOVERNED },
+	{ "--in-cache", OPT_IN_CACHE, true, OWN },
+	{ "--work", OPT_WORK, true, GOVERNED },
+	{ "--out", OPT_OUT, true, GOVERNED },
 	{ "--result", OPT_RESULT, true, OWN },
 	{ "--result-fd", OPT_RESULT_FD, true, OWN },
 	{ "--events", OPT_EVENTS, true, OWN },
@@ -49,9 +53,6 @@ static const struct {
 	{ "--help", OPT_HELP, false, OWN },
 	{ "-h", OPT_HELP, false, OWN },
 	/* announced, and not there yet: refused rather than ignored */
-	{ "--disk", OPT_LATER, true, GOVERNED },
-	{ "--work", OPT_LATER, true, GOVERNED },
-	{ "--out", OPT_LATER, true, GOVERNED },
 	{ "--cpus", OPT_LATER, true, GOVERNED },
 };
 enum { OPTIONS = sizeof(table) / sizeof(table[0]) };
@@ -101,26 +102,38 @@ static void take_fd(struct command *c, const char *value)
 		c->result_fd = (int)fd;
 }
 
-/* DIR or DIR:/place.  A ':' that no '/' follows belongs to DIR. */
+/* PATH or PATH:/place.  A ':' that no '/' follows belongs to PATH. */
 static void take_in(struct command *c, const char *value)
 {
-	char *place;
+	struct dolania_input *in = &c->in[c->run.in_count];
+	char *path = strdup(value), *place = path != NULL ? strrchr(path, ':') : NULL;
 
-	if (c->in_dir != NULL) {
-		wrong(c, "--in %s: only one directory can be given so far; put them into one", value);
-		return;
-	}
-	c->in_dir = strdup(value);
-	if (c->in_dir == NULL)
-		return;
-	place = strrchr(c->in_dir, ':');
+	if (path == NULL)
+		wrong(c, "no memory for the options");
+	else
+		c->run.in_count++;
+	in->path = path;
 	if (place != NULL && place[1] == '/') {
 		*place = '\0';
-		c->run.in_path = place + 1;
+		in->place = place + 1;
 	}
-	c->run.in_dir = c->in_dir;
-	if (c->in_dir[0] == '\0')
-		wrong(c, "--in %s: no directory is named", value);
+	if (path != NULL && path[0] == '\0')
+		wrong(c, "--in %s: no file or directory is named", value);
+}
+
+static void take_work(struct command *c, const char *value)
+{
+	if (c->run.work_dir != NULL)
+		wrong(c, "--work %s: given twice; what is only read can be given with --in", value);
+	c->run.work_dir = value;
+}
+
+static void take_in_cache(struct command *c, const char *value)
+{
+	if (strcmp(value, "off") == 0)
+		c->run.cache_bytes = 0;
+	else if (dolania_parse_bytes(value, &c->run.cache_bytes) < 0)
+		wrong(c, "--in-cache %s: not a size; write it as 512M, 2G or off", value);
 }
 
 static void take_exit_code(struct command *c, const char *value)
@@ -157,6 +170,13 @@ static void take(struct command *c, enum option id, const char *name, const char
 	case OPT_ENV: c->env[c->run.env_count++] = value; break;
 	case OPT_CHDIR: c->run.chdir = value; break;
 	case OPT_IN: take_in(c, value); break;
+	case OPT_IN_CACHE: take_in_cache(c, value); break;
+	case OPT_WORK: take_work(c, value); break;
+	case OPT_OUT:
+		if (c->run.out != NULL)
+			wrong(c, "--out %s: only one place can be given", value);
+		c->run.out = value;
+		break;
 	case OPT_RESULT: c->result_file = value; break;
 	case OPT_RESULT_FD: take_fd(c, value); break;
 	case OPT_META: c->meta_file = value; break;
@@ -273,7 +293,8 @@ void options_parse(struct command *c, int argc, char **argv)
 	dolania_defaults(&c->run);
 	c->result_fd = -1;
 	c->env = calloc((size_t)argc + 1, sizeof(*c->env));
-	if (c->env == NULL) {
+	c->in = calloc((size_t)argc + 1, sizeof(*c->in));
+	if (c->env == NULL || c->in == NULL) {
 		wrong(c, "no memory for the options");
 		return;
 	}
@@ -284,6 +305,7 @@ void options_parse(struct command *c, int argc, char **argv)
 	}
 	c->wish.used = c->used;
 	c->run.env = c->env;
+	c->run.in = c->in;
 	while (i < argc && argv[i][0] == '-' && argv[i][1] != '\0' && strcmp(argv[i], "--") != 0)
 		i += take_word(c, argc, argv, i);
 	if (i < argc && strcmp(argv[i], "--") == 0)
@@ -359,5 +381,7 @@ void options_release(struct command *c)
 	free(c->used);
 	free(c->policy);
 	free(c->env);
-	free(c->in_dir);
+	for (size_t i = 0; i < c->run.in_count; i++)
+		free((void *)(uintptr_t)c->in[i].path);
+	free(c->in);
 }

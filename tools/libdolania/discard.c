@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
@@ -87,6 +88,28 @@ static uint64_t overwrite(int fd, unsigned char *base, uint64_t total)
 		sum += bytes;
 	}
 	return sum;
+}
+
+void discard_disk(struct session *s, int *fd)
+{
+	struct dolania_discard *d = &s->r->discard;
+	struct stat st;
+	unsigned char *base;
+	uint64_t at = 0, bytes = 0, held = 0, done;
+
+	if (*fd < 0 || fstat(*fd, &st) < 0)
+		return;
+	while (next_piece(*fd, (uint64_t)st.st_size, &at, &bytes)) {
+		held += bytes;
+		at += bytes;
+	}
+	base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	done = overwrite(*fd, base, (uint64_t)st.st_size);
+	d->disk_bytes += done;
+	d->complete = d->complete && done >= held;
+	if (base != MAP_FAILED)
+		munmap(base, (size_t)st.st_size);
+	fd_close(fd);
 }
 
 void discard_verify(struct session *s)

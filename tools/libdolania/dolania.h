@@ -61,6 +61,12 @@ enum dolania_form {
 	DOLANIA_EXEC,	/* script: a program in the image */
 };
 
+/* A file or directory of the host that the script sees, read-only. */
+struct dolania_input {
+	const char *path;
+	const char *place;		/* in the guest; NULL: /in for a directory, /in/NAME for a file */
+};
+
 /* All strings stay the caller's and must outlive the call. */
 struct dolania_options {
 	enum dolania_form form;
@@ -71,7 +77,13 @@ struct dolania_options {
 	const char *const *env;		/* KEY=VALUE, later ones win */
 	size_t env_count;
 	const char *chdir;		/* in the guest; NULL: /work */
-	const char *in_dir, *in_path;	/* host directory and where it is seen; NULL: none */
+	const struct dolania_input *in;
+	size_t in_count;
+	const char *work_dir;		/* host directory of which /work is a writable copy; NULL: /work is empty */
+	uint64_t cache_bytes;		/* what packed inputs kept for later runs may take; 0: none is kept or used */
+	const char *out;		/* directory (made if its parent is there) or FILE.tar for /out; NULL: none */
+	uint64_t disk_bytes;		/* size of /out, with `out` */
+	uint64_t scratch_bytes;		/* size of a disk at /scratch; 0: none */
 	uint64_t wall_ns;		/* 0: no limit */
 	uint64_t cpu_ns;		/* of the vCPU and its devices; 0: no limit */
 	uint64_t memory_bytes, tmp_bytes;
@@ -98,6 +110,13 @@ struct dolania_options {
 	int signal_fd;
 };
 
+/* What the script saw of the host's files.  Released with the result. */
+struct dolania_seen {
+	char *path, *place;		/* on the host, in the guest */
+	bool directory, writable;
+	uint64_t files, bytes;		/* regular files, and what they hold */
+};
+
 /* What a file was when the run used it.  Released with the result. */
 struct dolania_measure {
 	const char *role;		/* vmm, kernel, initrd, image, script, input, cmdline */
@@ -121,6 +140,8 @@ struct dolania_stream {
 struct dolania_discard {
 	uint64_t touched_bytes;		/* guest memory that held pages at the end */
 	uint64_t vmm_bytes, supervisor_bytes;	/* overwritten, and by whom */
+	uint64_t disk_bytes;		/* of writable disks, by the supervisor */
+	uint64_t collector_bytes;	/* of the second VM's memory */
 	uint64_t ns;
 	uint64_t samples;		/* pages looked into afterwards */
 	bool complete;
@@ -163,8 +184,12 @@ struct dolania_result {
 	uint64_t stdin_bytes;		/* read from stdin_fd */
 	struct dolania_stream out, err;
 	struct dolania_discard discard;
+	struct dolania_out returned;	/* with the option `out` */
 	struct dolania_measure measured[DOLANIA_MEASURES];
 	unsigned measures;
+	struct dolania_seen *inputs;	/* --work and --in; NULL: none, or not packed */
+	size_t input_count;
+	bool inputs_cached;		/* their image was kept from an earlier run */
 };
 
 void dolania_defaults(struct dolania_options *o);
@@ -199,6 +224,12 @@ struct dolania_paths {
 int dolania_locate(struct dolania_paths *p);
 /* "base, python": the names of the images there; "none". */
 void dolania_list_runtimes(const struct dolania_paths *p, char *to, size_t room);
+
+/*
+ * Where packed inputs are kept for later runs, how many, and what they take, for
+ * doctor.  -1: nowhere, each run packs its own.
+ */
+int dolania_cache(char *path, size_t room, uint64_t *images, uint64_t *bytes);
 
 uint64_t dolania_memory_max(void);	/* --memory's upper limit on this host */
 enum { DOLANIA_MEMORY_MIN = 16 << 20 };

@@ -11,6 +11,7 @@
 #include <sys/types.h>
 
 #include "tools/libdolania/dolania.h"
+#include "tools/libdolania/inputs.h"
 
 #define NS_PER_S 1000000000ull
 #define NS_PER_MS 1000000ull
@@ -18,14 +19,21 @@
 struct script {
 	uint8_t *text;			/* NULL: no script file */
 	size_t bytes;
-	char place[96];			/* its path in the guest */
+	char place[4096];		/* its path in the guest */
 	char interp[256], interp_arg[256];	/* from '#!'; "" none */
 };
 
 struct fds {
 	int kvm, ram, shared, kernel, initrd, job, root, input;
+	int scratch, out_disk;		/* memfds: kept until they are overwritten */
 	int in[2], out[2], err[2], notice[2], log[2];	/* pipes */
 };
+
+#define SESSION_NO_FDS { \
+	.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1, .root = -1, .input = -1, \
+	.scratch = -1, .out_disk = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 }, \
+	.notice = { -1, -1 }, .log = { -1, -1 }, \
+}
 
 /* progress.c: one line on a terminal while a run takes long. */
 struct progress {
@@ -40,6 +48,8 @@ void progress_end(struct progress *p);
 int progress_show(struct progress *p, const char *what, int timeout);
 void progress_clear(struct progress *p);	/* before anything else is written to the terminal */
 
+struct out_target;
+
 struct session {
 	struct progress *progress;	/* never NULL */
 	const struct dolania_options *o;
@@ -47,6 +57,7 @@ struct session {
 	struct dolania_paths paths;
 	char image_path[4096];
 	struct script script;
+	struct inputs inputs;
 	const char **argv;		/* of the guest's program */
 	size_t argc;
 	bool script_is_stdin;
@@ -63,6 +74,8 @@ struct session {
 	bool abandoned;			/* cancelled while output waited for its reader */
 	uint64_t events_told[REPORT_EVENTS];	/* the count each was last told with */
 	int events_error;		/* errno of the first line that could not be written */
+	const struct session *collecting;	/* not NULL: the second VM of that one (collect.c) */
+	struct out_target *out;		/* --out; NULL: none */
 	char kvm_unfit[256];		/* why this KVM cannot boot a Linux; "": it can, or was not asked */
 };
 
@@ -96,10 +109,50 @@ bool policy_ends(struct session *s, const struct report *page);
 /* job.c */
 int job_build(struct session *s);
 
-/* pack.c: in_dir as an EROFS image without a name. */
-int pack_input(struct session *s);
+/* disk.c */
+enum { DISKS_MAX = 4 };
+struct disk {
+	const char *role;		/* in the result */
+	const char *option, *place;	/* that asks for it, and where the guest has it; NULL for the image */
+	int fd;
+	bool writable;
+	bool holds_copy;		/* of --work */
+};
+/* A guest's disks, in order; how many. */
+unsigned disk_roles(const struct dolania_options *o, const struct fds *f, struct disk list[DISKS_MAX]);
+unsigned disk_list(const struct session *s, struct disk list[DISKS_MAX]);
+/* A memfd with an ext2 on it that a script can fill with `bytes`. */
+int disk_make(struct session *s, const char *option, uint64_t bytes, int *fd);
+
+/*
+ * The most that an archive of /out has: its files, and a header for each of the
+ * file system's inodes (one for 4 KiB).
+ */
+static inline uint64_t out_archive_max(const struct dolania_options *o)
+{
+	return o->disk_bytes + o->disk_bytes / 8 + (64 << 10);
+}
+
+/* out.c: where what was in /out goes. */
+int out_prepare(struct session *s);	/* before the run: everything that can be wrong */
+void out_return(struct session *s);	/* after the verdict */
+void out_release(struct session *s);
+
+/* collect.c: a second VM, that never ran the script, sends what is on s's disk to `fd`. */
+struct collected {
+	bool whole;			/* the archive, to its end */
+	bool host_failed;		/* no fault of the guest's: `why` */
+	int cancel_signal;
+	uint64_t archive_bytes;
+	char why[DOLANIA_LINE];
+};
+void collect(struct session *s, int fd, struct collected *c);
 
 /* measure.c */
+int cache_open(const char *name);	/* $XDG_CACHE_HOME/dolania/NAME, made if need be; -1: no cache */
+/* A digest that is known already. */
+void measure_known(struct session *s, const char *role, const char *name, uint64_t bytes, const char *sha256,
+		   bool cached);
 void measure_file(struct session *s, const char *role, const char *name, int fd);
 void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n);
 
@@ -127,6 +180,7 @@ void events_finish(struct session *s);	/* after the verdict */
 
 /* discard.c */
 void discard_verify(struct session *s);
+void discard_disk(struct session *s, int *fd);	/* a writable disk: overwrites and closes it */
 
 /* streams.c */
 enum { STREAM_CHUNK_BYTES = 32 * 1024 };

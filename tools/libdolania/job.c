@@ -77,6 +77,8 @@ static bool add_env(const struct dolania_options *o, struct strings *t, uint32_t
 static bool fill(const struct session *s, struct wire_job *job, struct strings *t)
 {
 	const struct dolania_options *o = s->o;
+	struct disk list[DISKS_MAX];
+	unsigned n;
 
 	if (!add(t, o->chdir != NULL ? o->chdir : "/work"))
 		return false;
@@ -89,11 +91,20 @@ static bool fill(const struct session *s, struct wire_job *job, struct strings *
 	job->argc = (uint32_t)s->argc;
 	if (!add_env(o, t, &job->envc))
 		return false;
-	if (o->in_dir != NULL) {
-		job->disks = 1;
-		if (!add(t, o->in_path != NULL ? o->in_path : "/in"))
+	n = disk_list(s, list);
+	for (unsigned i = 1; i < n; i++) {
+		if (!add(t, list[i].place))
 			return false;
+		if (list[i].writable)
+			job->writable_disks |= 1ull << (i - 1);
+		if (list[i].holds_copy)
+			job->copy_disk = i;
 	}
+	for (size_t i = 0; i < s->inputs.binds; i++)
+		if (!add(t, s->inputs.bind[i]))
+			return false;
+	job->binds = (uint32_t)s->inputs.binds;
+	job->disks = n - 1;
 	job->strings_bytes = (uint32_t)t->used;
 	return true;
 }
@@ -148,8 +159,16 @@ int job_build(struct session *s)
 		job.flags |= WIRE_JOB_STDIN;
 	if (o->form == DOLANIA_FILE)
 		job.flags |= WIRE_JOB_SCRIPT;
+	if (o->work_dir != NULL)
+		job.flags |= WIRE_JOB_WORK;
 	if (o->image_only)
 		job.flags |= WIRE_JOB_NOEXEC;
+	if (o->out != NULL)
+		job.flags |= WIRE_JOB_OUT;
+	if (s->collecting != NULL) {
+		job.flags = WIRE_JOB_COLLECT;
+		job.out_bytes = out_archive_max(s->collecting->o);
+	}
 	if (getrandom(job.entropy, sizeof(job.entropy), 0) != (ssize_t)sizeof(job.entropy))
 		ret = session_fail(s, DOLANIA_HOST_IO, "getrandom: %s", strerror(errno));
 	else if (!fill(s, &job, &t))

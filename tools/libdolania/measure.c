@@ -71,12 +71,11 @@ static bool hash_fd(struct dolania_measure *m, int fd)
 	return true;
 }
 
-/* The cache's directory, made if need be; -1: no cache. */
-static int open_cache(void)
+int cache_open(const char *name)
 {
 	const char *top = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
 	char path[4096];
-	static const char *const below[] = { "dolania", "digests" };
+	const char *const below[] = { "dolania", name };
 	int fd, n;
 
 	if (top != NULL && top[0] == '/')
@@ -163,7 +162,7 @@ void measure_file(struct session *s, const char *role, const char *name, int fd)
 		return;
 	m->bytes = (uint64_t)before.st_size;
 	if (before.st_nlink > 0 && before.st_size >= WORTH_CACHING && is_settled(&before))
-		dir = open_cache();
+		dir = cache_open("digests");
 	if (dir >= 0)
 		cache_key(&before, key, sizeof(key));
 	if ((dir < 0 || !cache_get(dir, key, m)) && hash_fd(m, fd) && dir >= 0 && fstat(fd, &after) == 0 &&
@@ -172,6 +171,18 @@ void measure_file(struct session *s, const char *role, const char *name, int fd)
 		cache_put(dir, key, m);
 	if (dir >= 0)
 		close(dir);
+}
+
+void measure_known(struct session *s, const char *role, const char *name, uint64_t bytes, const char *sha256,
+		   bool cached)
+{
+	struct dolania_measure *m = new_measure(s, role, name);
+
+	if (m == NULL)
+		return;
+	m->bytes = bytes;
+	m->cached = cached;
+	snprintf(m->sha256, sizeof(m->sha256), "%s", sha256);
 }
 
 void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n)

@@ -111,6 +111,59 @@ static json_t *result_measured(const struct dolania_result *r)
 	return list;
 }
 
+static json_t *result_inputs(const struct dolania_result *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->input_count; i++) {
+		const struct dolania_seen *seen = &r->inputs[i];
+		json_t *o;
+
+		if (seen->path == NULL || seen->place == NULL)
+			continue;
+		o = json_object();
+		json_set_text(o, "path", seen->path);
+		json_set_text(o, "place", seen->place);
+		json_set_text(o, "kind", seen->directory ? "directory" : "file");
+		json_put(o, "writable", json_boolean(seen->writable));
+		json_set_number(o, "files", seen->files);
+		json_set_number(o, "bytes", seen->bytes);
+		json_put(o, "cached", json_boolean(r->inputs_cached));
+		json_add(list, o);
+	}
+	return list;
+}
+
+/* Null without --out. */
+static json_t *result_out(const struct dolania_options *opt, const struct dolania_result *r)
+{
+	const struct dolania_out *out = &r->returned;
+	json_t *o, *list;
+
+	if (opt->out == NULL)
+		return json_null();
+	o = json_object();
+	list = json_array();
+	json_set_text(o, "to", opt->out);
+	json_put(o, "complete", json_boolean(out->complete));
+	json_set_text_or_null(o, "why_not", out->why_not);
+	json_set_text_or_null(o, "collected_by", out->collected ? "second VM" : "");
+	json_set_number(o, "files", out->files);
+	json_set_number(o, "dirs", out->dirs);
+	json_set_number(o, "bytes", out->bytes);
+	json_set_number(o, "archive_bytes", out->archive_bytes);
+	json_set_number(o, "refused_total", out->refused_total);
+	for (unsigned i = 0; i < out->listed && i < DOLANIA_REFUSED; i++) {
+		json_t *entry = json_object();
+
+		json_set_text(entry, "name", out->refused[i].name);
+		json_set_text(entry, "why", out->refused[i].why);
+		json_add(list, entry);
+	}
+	json_put(o, "refused", list);
+	return o;
+}
+
 char *dolania_result_json(const struct dolania_options *o, const struct dolania_result *r, int status)
 {
 	json_t *top = json_object();
@@ -124,9 +177,11 @@ char *dolania_result_json(const struct dolania_options *o, const struct dolania_
 	json_set_text_or_null(top, "runtime", r->runtime);
 	json_put(top, "host", r->ran ? result_host(o, r) : json_null());
 	json_put(top, "guest", result_guest(r));
+	json_put(top, "out", result_out(o, r));
 	json_put(top, "events", result_events(&r->report));
 	json_put(top, "violation", result_violation(r));
 	json_put(top, "measured", result_measured(r));
+	json_put(top, "inputs", result_inputs(r));
 	json_put(top, "policy", result_policy(o));
 	json_put(top, "limits", result_limits(o));
 	json_put(top, "used", r->ran ? result_used(o, r) : json_null());

@@ -96,13 +96,15 @@ static json_t *result_exits(const struct report *p)
 
 static json_t *result_disks(const struct dolania_options *o, const struct report *p)
 {
-	static const char *const roles[] = { "image", "input" };
+	const struct fds none = SESSION_NO_FDS;
+	struct disk list[DISKS_MAX];
+	unsigned n = disk_roles(o, &none, list);
 	json_t *disks = json_array();
 
-	for (unsigned i = 0; i < (o->in_dir != NULL ? 2u : 1u); i++) {
+	for (unsigned i = 0; i < n; i++) {
 		json_t *d = json_object();
 
-		json_set_text(d, "role", roles[i]);
+		json_set_text(d, "role", list[i].role);
 		json_set_number(d, "read_bytes", p->disk_read_bytes[i]);
 		json_set_number(d, "write_bytes", p->disk_write_bytes[i]);
 		json_add(disks, d);
@@ -112,16 +114,18 @@ static json_t *result_disks(const struct dolania_options *o, const struct report
 
 static json_t *result_devices(const struct dolania_options *o, const struct report *p)
 {
-	static const char *const names[REPORT_DEVICES] = { "vsock", "image", "input" };
+	const struct fds none = SESSION_NO_FDS;
+	struct disk list[DISKS_MAX];
+	unsigned n = disk_roles(o, &none, list);
 	json_t *devices = json_object();
 
-	for (unsigned i = 0; i < (o->in_dir != NULL ? 3u : 2u); i++) {
+	for (unsigned i = 0; i <= n; i++) {
 		json_t *d = json_object();
 
 		json_set_number(d, "accesses", p->device[i].accesses);
 		json_set_number(d, "kicks", p->device[i].kicks);
 		json_set_number(d, "chains", p->device[i].chains);
-		json_put(devices, names[i], d);
+		json_put(devices, i == 0 ? "vsock" : list[i - 1].role, d);
 	}
 	return devices;
 }
@@ -154,6 +158,8 @@ static json_t *result_discard(const struct dolania_result *r)
 	json_set_number(o, "touched_bytes", d->touched_bytes);
 	json_set_number(o, "overwritten_bytes", d->vmm_bytes + d->supervisor_bytes);
 	json_set_text(o, "by", d->supervisor_bytes > 0 ? "supervisor" : "vmm");
+	json_set_number(o, "disk_bytes", d->disk_bytes);
+	json_set_number(o, "collector_bytes", d->collector_bytes);
 	json_set_number(o, "sampled_pages", d->samples);
 	json_set_number(o, "ns", d->ns);
 	json_put(o, "complete", json_boolean(d->complete));

@@ -24,7 +24,7 @@ void dolania_defaults(struct dolania_options *o)
 {
 	*o = (struct dolania_options){
 		.form = DOLANIA_FILE, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .signal_fd = -1,
-		.events_fd = -1, .progress_fd = -1, .kill_severity = 3,
+		.events_fd = -1, .progress_fd = -1, .kill_severity = 3, .cache_bytes = 1ull << 30,
 	};
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		const struct setting *t = setting_get((enum setting_id)i);
@@ -52,6 +52,13 @@ void dolania_result_release(struct dolania_result *r)
 	for (unsigned i = 0; i < r->measures; i++)
 		free(r->measured[i].name);
 	r->measures = 0;
+	for (size_t i = 0; i < r->input_count; i++) {
+		free(r->inputs[i].path);
+		free(r->inputs[i].place);
+	}
+	free(r->inputs);
+	r->inputs = NULL;
+	r->input_count = 0;
 }
 
 static int check_numbers(struct session *s)
@@ -68,11 +75,16 @@ static int check_numbers(struct session *s)
 		return session_fail(s, DOLANIA_USAGE, "--tmp %s: must be from 1M to %s",
 				    dolania_format_bytes(o->tmp_bytes, given, sizeof(given)),
 				    dolania_format_bytes(max, limit, sizeof(limit)));
+	if (o->out != NULL && (o->disk_bytes < 1 << 20 || o->disk_bytes > max))
+		return session_fail(s, DOLANIA_USAGE, "--disk %s: must be from 1M to %s (it is memory of the host's)",
+				    dolania_format_bytes(o->disk_bytes, given, sizeof(given)),
+				    dolania_format_bytes(max, limit, sizeof(limit)));
+	if (o->scratch_bytes > 0 && (o->scratch_bytes < 1 << 20 || o->scratch_bytes > max))
+		return session_fail(s, DOLANIA_USAGE, "--scratch %s: must be from 1M to %s (it is memory of the host's)",
+				    dolania_format_bytes(o->scratch_bytes, given, sizeof(given)),
+				    dolania_format_bytes(max, limit, sizeof(limit)));
 	if (o->chdir != NULL && o->chdir[0] != '/')
 		return session_fail(s, DOLANIA_USAGE, "--chdir %s: must be an absolute path in the guest", o->chdir);
-	if (o->in_path != NULL && (o->in_path[0] != '/' || o->in_path[1] == '\0'))
-		return session_fail(s, DOLANIA_USAGE, "--in DIR:%s: the place must be an absolute path in the guest, "
-				    "and a directory of the image", o->in_path);
 	for (size_t i = 0; i < o->env_count; i++)
 		if (strchr(o->env[i], '=') == NULL || o->env[i][0] == '=')
 			return session_fail(s, DOLANIA_USAGE, "--env %s: must be NAME=VALUE", o->env[i]);
@@ -102,8 +114,8 @@ static void measure_all(struct session *s)
 		measure_bytes(s, "script", o->script, s->script.text, s->script.bytes);
 	else if (o->form == DOLANIA_CODE)
 		measure_bytes(s, "script", "-c", o->script, strlen(o->script));
-	if (o->in_dir != NULL)
-		measure_file(s, "input", o->in_dir, s->fd.input);
+	if (s->inputs.count > 0)
+		inputs_measure(s);
 }
 
 /* Everything that can be wrong before there is a VM. */
@@ -114,9 +126,13 @@ static int prepare(struct session *s)
 	if (dolania_locate(&s->paths) < 0)
 		return session_fail(s, DOLANIA_HOST_IO, "cannot find out where dolania is installed "
 				    "(/proc/self/exe); mount /proc");
-	if (script_prepare(s) < 0 || locate_all(s) < 0)
+	if (inputs_plan(s) < 0 || script_prepare(s) < 0 || locate_all(s) < 0)
 		return -1;
-	if (s->o->in_dir != NULL && pack_input(s) < 0)
+	if (s->inputs.count > 0 && (pack_inputs(s) < 0 || inputs_tell(s) < 0))
+		return -1;
+	if (s->o->scratch_bytes > 0 && disk_make(s, "--scratch", s->o->scratch_bytes, &s->fd.scratch) < 0)
+		return -1;
+	if (out_prepare(s) < 0)
 		return -1;
 	measure_all(s);
 	s->ram_bytes = s->r->ram_bytes = ram_for(s->o);
@@ -128,11 +144,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 	struct progress progress;
 	struct session s = {
 		.progress = &progress, .o = o, .r = r, .pidfd = -1,
-		.fd = {
-			.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1,
-			.root = -1, .input = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 },
-			.notice = { -1, -1 }, .log = { -1, -1 },
-		},
+		.fd = SESSION_NO_FDS,
 	};
 
 	progress_begin(&progress, o->progress_fd);
@@ -144,6 +156,9 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 			discard_verify(&s);
 			verdict(&s);
 			events_finish(&s);
+			discard_disk(&s, &s.fd.scratch);
+			out_return(&s);
+			discard_disk(&s, &s.fd.out_disk);
 		}
 	} else if (s.cancel_signal != 0) {	/* while something was read or packed */
 		const char *name = sigabbrev_np(s.cancel_signal);
@@ -153,6 +168,8 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 			     name != NULL ? name : "?");
 	}
 	progress_end(&progress);
+	out_release(&s);
 	spawn_release(&s);
 	script_release(&s);
+	inputs_release(&s);
 }

@@ -123,6 +123,8 @@ static void choose_place(struct session *s)
 
 	if (s->script_is_stdin)
 		name = "script", n = 6;
+	else if (inputs_script_place(s, s->script.place, sizeof(s->script.place)))
+		return;			/* where it is in the copy */
 	memcpy(s->script.place, PLACE, used);
 	if (n > 64) {			/* the end has the suffix */
 		name += n - 64;
@@ -262,10 +264,8 @@ int script_prepare(struct session *s)
 		if (open_script(s) < 0)
 			return -1;
 		choose_place(s);
-		if (s->o->in_dir != NULL && s->o->in_path != NULL && strcmp(s->o->in_path, "/work") == 0)
-			return session_fail(s, DOLANIA_USAGE, "--in DIR:/work hides the place of the script, which is "
-					    "read-only then; choose another, or run a script of DIR: --exec -- "
-					    "INTERPRETER /work/SCRIPT");
+		if (inputs_check_script(s) < 0)
+			return -1;
 		read_interpreter_line(&s->script);
 	}
 	s->argv = calloc(s->o->args_count + 5, sizeof(*s->argv));

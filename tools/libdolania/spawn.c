@@ -97,6 +97,8 @@ static void give_fd(struct start *t, const char *key, int fd)
 static void build_start(struct session *s, struct start *t, char *cmdline, size_t room)
 {
 	const struct fds *f = &s->fd;
+	struct disk list[DISKS_MAX];
+	unsigned disks;
 
 	t->argc = t->kept = 0;
 	t->argv[0] = s->paths.vmm;
@@ -108,11 +110,12 @@ static void build_start(struct session *s, struct start *t, char *cmdline, size_
 	give_fd(t, "initrd", f->initrd);
 	give_fd(t, "job", f->job);
 	give_fd(t, "stdin", f->in[0]);
-	give_fd(t, "stdout", f->out[1]);
+	give_fd(t, s->collecting != NULL ? "out" : "stdout", f->out[1]);
 	give_fd(t, "stderr", f->err[1]);
 	give_fd(t, "notice", f->notice[1]);
-	give_fd(t, "disk", f->root);
-	give_fd(t, "disk", f->input);
+	disks = disk_list(s, list);
+	for (unsigned i = 0; i < disks; i++)
+		give_fd(t, list[i].writable ? "rwdisk" : "disk", list[i].fd);
 	if (s->o->wall_ns > 0)
 		give_number(t, "wall_ns", s->o->wall_ns);
 	if (s->o->cpu_ns > 0)
@@ -260,6 +263,8 @@ void spawn_release(struct session *s)
 	fd_close(&f->log[0]);
 	fd_close(&f->ram);
 	fd_close(&f->shared);
+	fd_close(&f->scratch);
+	fd_close(&f->out_disk);
 	fd_close(&s->pidfd);
 	if (s->page != NULL) {
 		/* The rings and the log held guest data. */

@@ -342,7 +342,7 @@ static bool is_over(struct loop *l)
 {
 	if (!l->gone)
 		return false;
-	finish_stream(l, &l->out, 0);
+	finish_stream(l, &l->out, l->s->collecting != NULL ? 2 : 0);
 	finish_stream(l, &l->err, 1);
 	if (l->abandon) {
 		stream_drop(&l->out);
@@ -378,7 +378,7 @@ void supervise(struct session *s)
 	stream_init(&l.out, &s->r->out, s->fd.out[0], o->stdout_fd, o->clean_stdout, o->output_bytes);
 	stream_init(&l.err, &s->r->err, s->fd.err[0], o->stderr_fd, o->clean_stderr, o->output_bytes);
 	s->fd.out[0] = s->fd.err[0] = -1;	/* the streams own them */
-	l.out_place = progress_place_of(o->stdout_fd);
+	l.out_place = progress_place_of(s->collecting != NULL ? -1 : o->stdout_fd);
 	l.err_place = progress_place_of(o->stderr_fd);
 	while (!is_over(&l)) {
 		int timeout = tell_progress(&l, doubt_kvm(&l, mind_the_clock(&l)));

@@ -6,6 +6,7 @@
  * taken-over VMM the whole page.  Numbers are bounded, enums checked, text escaped.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -70,6 +71,18 @@ static void exec_failed(struct session *s, const uint64_t *v, bool found)
 			     name, guest_strerror(v[WIRE_EXIT_CODE]));
 }
 
+static void disk_failed(struct session *s, uint64_t g_which, const char *why)
+{
+	struct disk list[DISKS_MAX];
+	unsigned n = disk_list(s, list);
+
+	if (g_which == 0 || g_which >= n || list[g_which].option == NULL)
+		session_fail(s, DOLANIA_BOOT_FAILED, "a disk cannot be mounted by the guest: %s", why);
+	else
+		session_fail(s, DOLANIA_BOOT_FAILED, "%s cannot be mounted on %s: %s; that directory must be in the "
+			     "image '%s'", list[g_which].option, list[g_which].place, why, image_name(s));
+}
+
 static void init_failed(struct session *s, const uint64_t *v)
 {
 	static const char *const steps[] = {
@@ -79,6 +92,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 		[WIRE_STEP_PIPES] = "the script's pipes", [WIRE_STEP_SPAWN] = "the script's process",
 		[WIRE_STEP_IDENTITY] = "dropping privileges", [WIRE_STEP_SECCOMP] = "the system call filter",
 		[WIRE_STEP_RELAY] = "the relay of the streams", [WIRE_STEP_LOOPBACK] = "the loopback interface",
+		[WIRE_STEP_COLLECT] = "reading the disk of /out",
 	};
 	static const char *const places[] = {
 		[WIRE_STEP_PROC] = "/proc", [WIRE_STEP_DEV] = "/dev", [WIRE_STEP_TMP] = "/tmp",
@@ -86,6 +100,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 	};
 	uint64_t step = v[WIRE_INIT_STEP];
 	const char *why = guest_strerror(v[WIRE_EXIT_CODE]);
+	bool on_disk = s->o->work_dir != NULL && s->o->scratch_bytes > 0;	/* the directory of the script */
 	char size[32];
 
 	if (step == WIRE_STEP_ROOT)
@@ -95,15 +110,16 @@ static void init_failed(struct session *s, const uint64_t *v)
 		session_fail(s, DOLANIA_BOOT_FAILED, "the image '%s' is not fit for a root: %s: %s (it needs the "
 			     "directories /proc /dev /tmp /work)", image_name(s), places[step], why);
 	else if (step == WIRE_STEP_DISK)
-		session_fail(s, DOLANIA_BOOT_FAILED, "--in %s cannot be mounted on %s: %s; that directory must be "
-			     "in the image '%s'", s->o->in_dir != NULL ? s->o->in_dir : "",
-			     s->o->in_path != NULL ? s->o->in_path : "/in", why, image_name(s));
+		disk_failed(s, v[WIRE_INIT_WHICH], why);
+	else if (step == WIRE_STEP_BIND)
+		inputs_place_failed(s, v[WIRE_INIT_WHICH], why, v[WIRE_EXIT_CODE] == ENOSPC);
 	else if (step == WIRE_STEP_CHDIR)
 		session_fail(s, DOLANIA_BOOT_FAILED, "--chdir %s: %s (in the guest)",
 			     s->o->chdir != NULL ? s->o->chdir : "/work", why);
 	else if (step == WIRE_STEP_SCRIPT)
-		session_fail(s, DOLANIA_BOOT_FAILED, "the script does not fit into the guest's files: %s; raise "
-			     "--tmp (now %s)", why, dolania_format_bytes(s->o->tmp_bytes, size, sizeof(size)));
+		session_fail(s, DOLANIA_BOOT_FAILED, "the script does not fit into the guest's files: %s; raise %s (now %s)",
+			     why, on_disk ? "--scratch" : "--tmp",
+			     dolania_format_bytes(on_disk ? s->o->scratch_bytes : s->o->tmp_bytes, size, sizeof(size)));
 	else
 		session_fail(s, DOLANIA_BOOT_FAILED, "the guest's init failed at %s: %s",
 			     step < sizeof(steps) / sizeof(steps[0]) && steps[step] != NULL ? steps[step]

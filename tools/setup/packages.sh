@@ -22,6 +22,7 @@ kernel      libelf-dev             its build
 kernel      libssl-dev             its build
 kernel      xz-utils               the source is packed with it
 rootfs      erofs-utils            mkfs.erofs
+run         e2fsprogs              mke2fs: the disks of --out and --scratch
 rootfs      python3                tools/image
 rootfs      zstd                   layers of OCI images
 rootfs      mmdebstrap             picks the files of an image from packages

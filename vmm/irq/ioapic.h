@@ -18,7 +18,7 @@
 
 #define IOAPIC_BASE 0xfec00000ull
 #define IOAPIC_BYTES 0x1000ull
-enum { IOAPIC_PINS_MAX = 4 };
+enum { IOAPIC_PINS_MAX = 5 };
 
 struct ioapic {
 	uint32_t select;		/* IOREGSEL */

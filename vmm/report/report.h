@@ -40,7 +40,8 @@ enum {
 	REPORT_LOG_BYTES = 4096,	/* tail of the guest's kernel log */
 	REPORT_DETAIL_BYTES = 256,
 	REPORT_EVENTS = 24,		/* a place for every kind, before and after ready */
-	REPORT_DEVICES = 4,		/* bus slots: vsock, then the disks */
+	REPORT_DEVICES = 5,		/* bus slots: vsock, then the disks */
+	REPORT_DISKS = REPORT_DEVICES - 1,
 };
 
 enum report_phase {
@@ -139,7 +140,7 @@ struct report {
 	uint64_t vcpu_ns;	/* thread CPU time spent since the limits were armed */
 	uint64_t exits[REPORT_EXITS];
 	uint64_t bytes_in[WIRE_PORTS], bytes_out[WIRE_PORTS];	/* host->guest, guest->host */
-	uint64_t disk_read_bytes[3], disk_write_bytes[3];
+	uint64_t disk_read_bytes[REPORT_DISKS], disk_write_bytes[REPORT_DISKS];
 	uint64_t ram_bytes;	/* of the guest */
 	uint64_t touched_bytes;	/* guest RAM that held pages at the end */
 	uint64_t wiped_bytes;	/* of it, and of the VMM's buffers, overwritten by the VMM */

@@ -33,7 +33,7 @@
 
 #define BUS_BASE 0xd0000000ull
 #define BUS_STRIDE 0x1000ull
-enum { BUS_DISKS_MAX = 3, BUS_SLOTS_MAX = 1 + BUS_DISKS_MAX };
+enum { BUS_DISKS_MAX = 4, BUS_SLOTS_MAX = 1 + BUS_DISKS_MAX };
 
 /* What to build; filled by the caller, read once by bus_init. */
 struct bus_config {

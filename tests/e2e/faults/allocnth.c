@@ -76,6 +76,7 @@ int main(int argc, char **argv)
 {
 	static struct dolania_result r;
 	struct dolania_options o;
+	struct dolania_input in = { NULL, NULL };
 	int before = count_fds(), after;
 	char *text;
 
@@ -84,7 +85,11 @@ int main(int argc, char **argv)
 	dolania_defaults(&o);
 	o.form = DOLANIA_FILE;
 	o.script = argc > 2 ? argv[2] : "-";
-	o.in_dir = argc > 3 ? argv[3] : NULL;
+	if (argc > 3) {
+		in.path = argv[3];
+		o.in = &in;
+		o.in_count = 1;
+	}
 	o.stdout_fd = o.stderr_fd = 2;
 	o.measure = true;
 	dolania_result_init(&r);
