@@ -204,19 +204,28 @@ static void check_files(struct checkup *c)
 	line(c, strcmp(known, "none") != 0 ? FINE : BROKEN, "runtimes", known, "'make setup' builds the images");
 }
 
-static void check_tools(struct checkup *c)
+/* A program of the host's that only some options need. */
+static void check_tool(struct checkup *c, const char *name, const char *fix)
 {
 	static const char *const places[] = {
-		"/usr/local/sbin/mkfs.erofs", "/usr/local/bin/mkfs.erofs", "/usr/sbin/mkfs.erofs",
-		"/usr/bin/mkfs.erofs", "/sbin/mkfs.erofs", "/bin/mkfs.erofs",
+		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
 	};
+	char path[64];
 
-	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++)
-		if (access(places[i], X_OK) == 0) {
-			line(c, FINE, "mkfs.erofs", places[i], "");
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", places[i], name);
+		if (access(path, X_OK) == 0) {
+			line(c, FINE, name, path, "");
 			return;
 		}
-	line(c, WORSE, "mkfs.erofs", "not installed", "--in needs it: sudo apt install erofs-utils");
+	}
+	line(c, WORSE, name, "not installed", fix);
+}
+
+static void check_tools(struct checkup *c)
+{
+	check_tool(c, "mkfs.erofs", "--in needs it: sudo apt install erofs-utils");
+	check_tool(c, "mke2fs", "--out and --scratch need it: sudo apt install e2fsprogs");
 }
 
 int doctor(void)
