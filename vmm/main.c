@@ -79,13 +79,14 @@ static bool take_fd(struct run_config *c, const char *arg, bool *known)
 	return true;
 }
 
-static bool take_disk(struct run_config *c, const char *value, bool writable)
+static bool take_disk(struct run_config *c, const char *value, bool writable, bool wipe)
 {
 	uint64_t n;
 
 	if (c->disks == BUS_DISKS_MAX || !parse_number(value, INT32_MAX, &n))
 		return false;
 	c->disk_fd[c->disks] = (int)n;
+	c->disk_wipe[c->disks] = wipe;
 	c->disk_writable[c->disks++] = writable;
 	return true;
 }
@@ -100,9 +101,11 @@ static bool take(struct run_config *c, const char *arg)
 	if (known)
 		return true;
 	if ((value = value_of(arg, "disk")) != NULL)
-		return take_disk(c, value, false);
+		return take_disk(c, value, false, false);
 	if ((value = value_of(arg, "rwdisk")) != NULL)
-		return take_disk(c, value, true);
+		return take_disk(c, value, true, true);
+	if ((value = value_of(arg, "useddisk")) != NULL)	/* that another guest wrote */
+		return take_disk(c, value, false, true);
 	if ((value = value_of(arg, "ram_bytes")) != NULL)
 		return parse_number(value, UINT64_MAX, &c->ram_bytes);
 	if ((value = value_of(arg, "wall_ns")) != NULL)

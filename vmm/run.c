@@ -72,9 +72,13 @@ static void discard(struct run *r, bool has_vcpu)
 	r->page->wiped_bytes = wiped;
 	r->page->wipe_ns = report_now_ns() - start;
 	report_phase(&r->report, REPORT_DISCARDED);
-	/* The log and the rings are the supervisor's to read and wipe, while there is one. */
-	if (r->report.alone)
+	/* The log, the rings and the disks are the supervisor's to read and wipe, while there is one. */
+	if (r->report.alone) {
 		memset(r->page, 0, REPORT_SHARED_BYTES);
+		for (unsigned i = 0; i < r->c->disks; i++)
+			if (r->c->disk_wipe[i] && wipe_file(r->c->disk_fd[i]) != OK)
+				break;
+	}
 	__asm__ volatile("" : : "r"(r->page) : "memory");
 	/* Last, because it asks KVM to run: guest page 0 must be zero for it. */
 	if (has_vcpu)

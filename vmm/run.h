@@ -24,6 +24,7 @@ struct run_config {
 	int notice_fd;
 	int disk_fd[BUS_DISKS_MAX];
 	bool disk_writable[BUS_DISKS_MAX];
+	bool disk_wipe[BUS_DISKS_MAX];	/* a memfd that a guest wrote: not to outlive everybody */
 	unsigned disks;
 	uint64_t ram_bytes;
 	uint64_t wall_ns;		/* 0 = no limit */

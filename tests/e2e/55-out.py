@@ -145,6 +145,7 @@ def test_cancelled_runs_are_not_collected():
             assert p.stdout.readline() == b"up\n"
             p.send_signal(signal.SIGTERM)
             assert p.wait(30 * SLOWNESS) == -signal.SIGTERM
+            assert b"nothing of /out came back: the run was cancelled" in p.stderr.read()
         out = read_result(f"{d}/r").result["out"]
         assert not out["complete"] and out["collected_by"] is None and "cancelled" in out["why_not"]
         assert not names(f"{d}/o")
@@ -164,6 +165,19 @@ def test_disk_is_the_limit():
         assert 470 <= blocks <= 512 and out["bytes"] <= 2 << 20, r
         assert [x["name"] for x in out["refused"]] == ["huge"] and "--disk" in out["refused"][0]["why"], r
         assert out["complete"] and out["files"] == blocks - 8 + 1 and content(d, "o/small") == b"x\n", r
+
+
+def test_headers_of_long_names_take_no_room():
+    """A full disk of small files with long names comes back, in a directory or in an archive."""
+    script = ("cd /out; s=$(printf %04096d 7); n=$(printf %0200d 7); i=0; "
+              "while echo -n $s 2>/dev/null > $n$i; do i=$((i+1)); done; rm -f $n$i; echo $i")
+    with scratch() as d:
+        r = run("--out", f"{d}/o", "--disk", "2M", "-c", script)
+        out = r.result["out"]
+        assert r.code == 0 and out["complete"] and out["files"] == int(r.text) > 400 and out["refused_total"] == 0, r
+        assert out["bytes"] == 4096 * out["files"] <= 2 << 20 < out["archive_bytes"], r
+        r = run("--out", f"{d}/o.tar", "--disk", "2M", "-c", script)
+        assert r.result["out"]["complete"] and os.path.getsize(f"{d}/o.tar") <= (3 << 20) + (64 << 10), r
 
 
 def test_one_file_may_fill_it():

@@ -232,6 +232,21 @@ def test_doctor_here():
     r = dolania("doctor")
     assert r.code == 0, r
     assert b"KVM" in r.out
+    assert b"mke2fs: /" in r.out, r
+
+
+def test_doctor_without_mke2fs():
+    """A note that names the options and the package; runs that do not need it work."""
+    hide = 'mkdir {d}/empty; for x in /sbin /usr/sbin; do mount --bind {d}/empty $x; done; exec "$@"'
+    if os.geteuid() != 0:
+        raise Skip("needs root, to mount")
+    with scratch() as d:
+        before = ("unshare", "-m", "sh", "-c", hide.replace("{d}", d), "sh")
+        r = dolania("doctor", before=before)
+        assert r.code == 0 and b"mke2fs: not installed" in r.out and b"--out and --scratch need it: sudo apt install e2fsprogs" in r.out, r
+        r = dolania("run", "--scratch", "1M", "-c", "true", before=before)
+        assert r.code == 125 and "--scratch needs mke2fs" in r.errtext and "e2fsprogs" in r.errtext, r
+        assert dolania("run", "-c", "exit 3", before=before).code == 3
 
 
 def test_result_directory_missing():

@@ -19,7 +19,7 @@ from life import Life, tell  # noqa: E402
 MIB = 1 << 20
 # Bytes of canary that the program puts there.
 LEAST = {"heap": 16 * MIB, "stack": 256 * 1024, "files": 8 * MIB, "shared": 4 * MIB, "pipe": 8 * 64 * 1024,
-         "socket": 32 * 1024}
+         "socket": 32 * 1024, "scratch": 8 * MIB, "outdisk": MIB // 2}    # a disk and the guest's cache of it
 # After a VMM that was killed or crashed KVM frees the vCPU as it is: register-sized remnants.
 REGISTER_REMNANTS = 2 * (16 + 64)
 PIPE_BYTES = 64 * 1024
@@ -57,10 +57,11 @@ def check_cores(run, *names):
     assert [x.split(".")[0] for x in run.answer["cores"]] == list(names), run.answer["cores"]
 
 
-def check(end, reason=None, status=None, by="vmm", remnants=0, spinning=True, log=(), cores=()):
+def check(end, reason=None, status=None, by="vmm", remnants=0, spinning=True, log=(), cores=(), disks=1):
     run = Life.get().run(end)
     tell(f"{end}: while it ran {run.during.bytes()} bytes of canary; after it: {run.after}")
     check_filled(run, spinning)
+    assert 8 * run.during.places["outdisk"].hits >= disks * MIB // 2, run.during
     assert run.after.hits((*MEMORY, *STREAMS)) == 0, f"{run.after}\n{run.whereabouts()}"
     assert run.after.hits(REGISTERS) <= remnants, f"{run.after}\n{run.whereabouts()}"
     check_log(run, *log)
@@ -69,7 +70,7 @@ def check(end, reason=None, status=None, by="vmm", remnants=0, spinning=True, lo
     if reason:
         assert run.end == reason, run.result
         discard = run.result["host"]["discard"]
-        assert (discard["complete"], discard["by"]) == (True, by), discard
+        assert (discard["complete"], discard["by"]) == (True, by) and discard["disk_bytes"] > 4 * MIB, discard
     if status is not None:
         assert run.answer["status"] == status, run.answer
     return run
@@ -84,7 +85,8 @@ def test_wall_limit():
 
 
 def test_cancel():
-    check("cancel", "cancelled", -signal.SIGTERM)
+    """Of the disk of --out nothing is collected then."""
+    check("cancel", "cancelled", -signal.SIGTERM, disks=2)
 
 
 def test_guest_panic():
@@ -102,7 +104,8 @@ def test_vmm_killed():
 
 
 def test_supervisor_killed():
-    check("supervisor_killed", status=-signal.SIGKILL)
+    """The VMM overwrites the disks of --scratch and --out, too."""
+    check("supervisor_killed", status=-signal.SIGKILL, disks=2)
 
 
 def check_output(run, *clean):

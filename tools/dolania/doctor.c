@@ -219,6 +219,29 @@ static void check_cache(struct checkup *c)
 	     "XDG_CACHE_HOME name a directory that you can write");
 }
 
+/* A program of the host's that only some options need. */
+static void check_tool(struct checkup *c, const char *name, const char *fix)
+{
+	static const char *const places[] = {
+		"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin",
+	};
+	char path[64];
+
+	for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+		snprintf(path, sizeof(path), "%s/%s", places[i], name);
+		if (access(path, X_OK) == 0) {
+			line(c, FINE, name, path, "");
+			return;
+		}
+	}
+	line(c, WORSE, name, "not installed", fix);
+}
+
+static void check_tools(struct checkup *c)
+{
+	check_tool(c, "mke2fs", "--out and --scratch need it: sudo apt install e2fsprogs");
+}
+
 int doctor(void)
 {
 	struct checkup c = { false };
@@ -228,6 +251,7 @@ int doctor(void)
 	check_kvm(&c);
 	check_files(&c);
 	check_memory(&c);
+	check_tools(&c);
 	check_jail(&c);
 	check_cache(&c);
 	printf(c.broken ? "\nA run cannot work here yet: see MISSING above.\n" : "\nRuns can work here.\n");

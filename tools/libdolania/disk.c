@@ -160,6 +160,7 @@ unsigned disk_list(const struct session *s, struct disk list[DISKS_MAX])
 	unsigned n = disk_roles(s->o, &s->fd, list);
 
 	if (s->collecting != NULL)
-		list[n++] = (struct disk){ .role = "out", .place = "/out", .fd = s->collecting->fd.out_disk };
+		list[n++] = (struct disk){ .role = "out", .place = "/out", .used = true,
+					   .fd = s->collecting->fd.out_disk };
 	return n;
 }

@@ -117,6 +117,7 @@ struct disk {
 	int fd;
 	bool writable;
 	bool holds_copy;		/* of --work */
+	bool used;			/* what another guest wrote */
 };
 /* A guest's disks, in order; how many. */
 unsigned disk_roles(const struct dolania_options *o, const struct fds *f, struct disk list[DISKS_MAX]);
@@ -125,12 +126,12 @@ unsigned disk_list(const struct session *s, struct disk list[DISKS_MAX]);
 int disk_make(struct session *s, const char *option, uint64_t bytes, int *fd);
 
 /*
- * The most that an archive of /out has: its files, and a header for each of the
- * file system's inodes (one for 4 KiB).
+ * The most that an archive of /out has: its files, and 2 KiB of headers for each of
+ * the file system's inodes (one for 4 KiB).  That is enough for paths of a thousand bytes.
  */
 static inline uint64_t out_archive_max(const struct dolania_options *o)
 {
-	return o->disk_bytes + o->disk_bytes / 8 + (64 << 10);
+	return o->disk_bytes + o->disk_bytes / 2 + (64 << 10);
 }
 
 /* out.c: where what was in /out goes. */

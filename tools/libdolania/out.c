@@ -63,12 +63,15 @@ static int prepare_directory(struct session *s)
 		return session_fail(s, DOLANIA_USAGE, errno == ENOENT ? "--out %s: the directory that it is to be made in is "
 				    "not there" : "--out %s: cannot be made%s%s", path, errno == ENOENT ? "" : ": ",
 				    errno == ENOENT ? "" : strerror(errno));
-	if (access(path, W_OK | X_OK) < 0)
-		return session_fail(s, DOLANIA_USAGE, "--out %s: %s", path, strerror(errno));
 	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return session_fail(s, DOLANIA_USAGE, errno == ENOTDIR ? "--out %s: is no directory; an archive is named "
 				    "FILE.tar" : "--out %s: cannot be opened", path);
+	if (access(path, W_OK | X_OK) < 0) {
+		session_fail(s, DOLANIA_USAGE, "--out %s: %s", path, strerror(errno));
+		close(dir);
+		return -1;
+	}
 	snprintf(program, sizeof(program), "%s", s->paths.vmm);
 	slash = strrchr(program, '/');
 	snprintf(slash + 1, sizeof(program) - (size_t)(slash + 1 - program), "dolania-extract");
@@ -150,7 +153,7 @@ static void tell(struct session *s, bool host_is_fine)
 		s->r->code = 0;
 		session_fail(s, DOLANIA_HOST_IO, "--out %s: not all of /out came back: %.300s", s->o->out, r->why_not);
 	} else {
-		session_note(s, "not all of /out came back: %.400s", r->why_not);
+		session_note(s, "%s of /out came back: %.400s", r->collected ? "not all" : "nothing", r->why_not);
 	}
 }
 
@@ -168,15 +171,15 @@ void out_return(struct session *s)
 	} else {
 		r->collected = true;
 		host_is_fine = s->out->is_file ? to_file(s, r) : to_directory(s, r);
-		if (s->cancel_signal != 0) {
-			s->r->reason = DOLANIA_NOT_RUN;
-			s->r->code = s->cancel_signal;
-			session_fail(s, DOLANIA_CANCELLED, "cancelled while /out was collected");
-			snprintf(r->why_not, sizeof(r->why_not), "the run was cancelled");
-			r->complete = false;
-		}
-		tell(s, host_is_fine);
 	}
+	if (s->cancel_signal != 0 && r->collected) {
+		s->r->reason = DOLANIA_NOT_RUN;
+		s->r->code = s->cancel_signal;
+		session_fail(s, DOLANIA_CANCELLED, "cancelled while /out was collected");
+		snprintf(r->why_not, sizeof(r->why_not), "the run was cancelled");
+		r->complete = false;
+	}
+	tell(s, host_is_fine);
 }
 
 void out_release(struct session *s)

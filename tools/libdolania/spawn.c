@@ -115,7 +115,7 @@ static void build_start(struct session *s, struct start *t, char *cmdline, size_
 	give_fd(t, "notice", f->notice[1]);
 	disks = disk_list(s, list);
 	for (unsigned i = 0; i < disks; i++)
-		give_fd(t, list[i].writable ? "rwdisk" : "disk", list[i].fd);
+		give_fd(t, list[i].writable ? "rwdisk" : list[i].used ? "useddisk" : "disk", list[i].fd);
 	if (s->o->wall_ns > 0)
 		give_number(t, "wall_ns", s->o->wall_ns);
 	if (s->o->cpu_ns > 0)

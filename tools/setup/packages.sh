@@ -21,10 +21,10 @@ kernel      bc                     its build
 kernel      libelf-dev             its build
 kernel      libssl-dev             its build
 kernel      xz-utils               the source is packed with it
-rootfs      erofs-utils            mkfs.erofs
 run         e2fsprogs              mke2fs: the disks of --out and --scratch
 rootfs      python3                tools/image
 rootfs      zstd                   layers of OCI images
+rootfs      erofs-utils            mkfs.erofs
 rootfs      mmdebstrap             picks the files of an image from packages
 rootfs      busybox-static         the tools of the base image
 kvm-host    qemu-system-x86        emulates the KVM host
@@ -34,6 +34,7 @@ kvm-host    xz-utils               its kernel is packed with it
 kvm-host    musl-tools             its agent
 kvm-host    python3                its outside part
 test        python3                the test driver
+test        e2fsprogs              debugfs: hostile file systems
 test        python3-jsonschema     checks results against the schema
 test        strace                 counts system calls
 test        clang                  the fuzzers

@@ -108,13 +108,18 @@ volatile uint8_t blk_status;
 uint8_t disk_data[64 * 1024] __attribute__((aligned(4096)));
 uint32_t blk_done;
 
+static void probe(unsigned slot)
+{
+	CHECK_EQ(reg_read(slot, MAGIC), 0x74726976);
+	CHECK_EQ(reg_read(slot, DEVICE_ID), 2);
+	dev_probe(slot);
+	vq_init(&disk, slot, 0, RING_MAX, &disk_memory);
+	vq_tell(&disk);
+}
+
 void disk_probe(void)
 {
-	CHECK_EQ(reg_read(DISK, MAGIC), 0x74726976);
-	CHECK_EQ(reg_read(DISK, DEVICE_ID), 2);
-	dev_probe(DISK);
-	vq_init(&disk, DISK, 0, RING_MAX, &disk_memory);
-	vq_tell(&disk);
+	probe(DISK);
 }
 
 void disk_up(void)
@@ -124,9 +129,16 @@ void disk_up(void)
 	dev_go(DISK);
 }
 
+void scratch_up(void)
+{
+	probe(SCRATCH);
+	vq_ready(&disk);
+	dev_go(SCRATCH);
+}
+
 uint64_t disk_sectors(void)
 {
-	return reg_read(DISK, CONFIG) | (uint64_t)reg_read(DISK, CONFIG + 4) << 32;
+	return reg_read(disk.slot, CONFIG) | (uint64_t)reg_read(disk.slot, CONFIG + 4) << 32;
 }
 
 uint8_t blk_do(uint32_t type, uint64_t sector, uint64_t addr, uint32_t len)

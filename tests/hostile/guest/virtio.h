@@ -9,6 +9,7 @@
 #include "tests/hostile/guest/guest.h"
 
 enum { VSOCK = 0, DISK = 1, SLOTS = 2 };	/* what a run has: slots on the bus */
+enum { SCRATCH = SLOTS };			/* one more with --scratch */
 #define WINDOWS_AT 0xd0000000ull
 #define WINDOW_BYTES 0x1000ull
 
@@ -106,6 +107,7 @@ extern uint8_t disk_data[64 * 1024];
 
 void disk_probe(void);			/* up to where QueueReady would come */
 void disk_up(void);
+void scratch_up(void);			/* the same for the disk that may be written to; `disk` is that one then */
 uint64_t disk_sectors(void);
 /*
  * One request with header, `len` bytes of data (none: 0) and status; answers

@@ -1,13 +1,14 @@
 """The cases: what each does, the end it must meet, and the counters that show it was there.
 
-`image` and `vsock` are (register accesses, kicks, chains taken) of the disk and
-of the vsock device, as the VMM counted them; other counters are given by name.
+`image`, `second` and `vsock` are (register accesses, kicks, chains taken) of the disk,
+of that of --scratch and of the vsock device, as the VMM counted them; other counters are given by name.
 A case whose counters differ never made its attack, whatever its end.
 The code of a case is CASE(name) in tests/hostile/cases/.
 """
 
 from .ends import (AtLeast, Case, DESC_LOW, End, FEATURES, NOTIFY, NUM, Place, READY, RX, SHORT, STATUS,
-                   Storm, TX, USED_HIGH, VSOCK, WALL, disk, exited, hostile, panic, violation)
+                   Storm, TX, USED_HIGH, VSOCK, WALL, disk, exited, hostile, panic,
+                   second, violation)
 
 CASES = [
     # ---- the register windows ----
@@ -144,6 +145,24 @@ CASES = [
 
     Case("blk_long_kicks", "256 MiB to read in every kick", WALL, **SHORT, disk="large",
          image=(AtLeast(24), AtLeast(2), AtLeast(64)), disk__read_bytes=AtLeast(64 << 22)),
+
+    # ---- a disk that may be written to ----
+    Case("scratch_end_of_disk", "writes beyond the end, over it, and with sectors that overflow 64 bits", exited(),
+         scratch="1M", second=(None, 13, 13), second_disk__write_bytes=5 * 512),
+    Case("scratch_lengths", "writes of nothing, of half sectors, of more than 4 MiB", exited(), scratch="1M",
+         second=(None, 10, 10), second_disk__write_bytes=4 * 512),
+    Case("scratch_directions", "writes of data that is the device's to write, reads into data that is not", exited(),
+         scratch="1M", second=(None, 7, 7), second_disk__write_bytes=2 * 512, second_disk__read_bytes=3 * 512),
+    Case("scratch_commands", "DISCARD, WRITE_ZEROES and all commands that are none", exited(), scratch="1M",
+         second=(None, 37, 37), second_disk__write_bytes=4 * 512),
+    Case("scratch_beside_the_image", "a write to the image while another disk takes writes", exited(), scratch="1M",
+         image=(None, 2, 2), disk__write_bytes=0, second=(None, 2, 2), second_disk__write_bytes=512),
+    Case("scratch_buffers_overlap", "header, data and status of a write in the same bytes", exited(), scratch="1M",
+         second=(None, 2, 2), second_disk__write_bytes=512),
+    Case("scratch_data_over_ram_end", "data to be written that ends beyond RAM",
+         second("desc_range", 1, Place("ram_end", -512)), scratch="1M", second=(None, 1, 0), second_disk__write_bytes=0),
+    Case("scratch_long_kicks", "256 MiB to write in every kick", WALL, **SHORT, scratch="8M",
+         second=(AtLeast(24), AtLeast(2), AtLeast(64)), second_disk__write_bytes=AtLeast(64 << 22)),
 
     # ---- vsock ----
     Case("vsock_cid_spoof", "a connection in another guest's name", violation("vsock_cid", VSOCK, TX, 2, 4),

@@ -83,6 +83,8 @@ CONTROLS = [
             "blk_end_of_disk", OUTCOME),
     Control("read_only_ignored", "a read-only disk is written to; its descriptor refuses",
             "vmm/virtio/blk.c", "if (write && !b->writable)", "if (write && b->writable)", "blk_write", OUTCOME),
+    Control("discard_is_a_write", "DISCARD, which was not offered, is taken for a write",
+            "vmm/virtio/blk.c", "	case BLK_T_OUT:\n", "	case BLK_T_OUT: case 11:\n", "scratch_commands", OUTCOME),
     Control("forbidden_call", "a system call that is not in the table, in every request",
             "vmm/virtio/blk.c", "	b->requests++;\n", "	b->requests++;\n	fsync(b->fd);\n",
             "blk_types", SIGNAL),

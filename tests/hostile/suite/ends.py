@@ -1,6 +1,6 @@
 """What a case is, the ends it can meet, and the evidence of them."""
 
-VSOCK, DISK = 0, 1
+VSOCK, DISK, SCRATCH = 0, 1, 2
 RX, TX = 0, 1
 # Registers of virtio-mmio, as evidence has them.
 FEATURES, NUM, READY, NOTIFY, STATUS, DESC_LOW, USED_HIGH = 0x20, 0x38, 0x44, 0x50, 0x70, 0x80, 0xa4
@@ -33,12 +33,13 @@ class Storm(End):
 
 
 class Case:
-    def __init__(self, name, about, end, wall="long", disk="small", **reached):
+    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, **reached):
         self.name, self.about, self.end, self.wall, self.disk = name, about, end, wall, disk
+        self.options = ["--scratch", scratch] if scratch else []
         self.area = name.split("_")[0]
         self.reached = {}
         for key, want in reached.items():
-            if key in ("image", "vsock"):
+            if key in ("image", "vsock", "second"):
                 for part, n in zip(("accesses", "kicks", "chains"), want):
                     if n is not None:
                         self.reached[f"{key}.{part}"] = n
@@ -77,6 +78,11 @@ def violation(rule, slot, queue, index, value):
 
 def disk(rule, index, value, queue=0):
     return violation(rule, DISK, queue, index, value)
+
+
+def second(rule, index, value):
+    """Of the disk of --scratch."""
+    return violation(rule, SCRATCH, 0, index, value)
 
 
 def hostile(kind, first=None):

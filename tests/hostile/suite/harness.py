@@ -88,7 +88,9 @@ def watch(process, started, wall_s):
             continue
         try:
             with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as f:
-                seen.append(look(int(f.read().split()[0])))
+                now = look(int(f.read().split()[0]))
+            if not any(name == "/dev/kvm" for _, name in now[0]):   # not before its set-up is over
+                seen.append(now)
         except (OSError, KeyError, IndexError):
             break
     return seen
@@ -97,7 +99,8 @@ def watch(process, started, wall_s):
 def command(case, root, result):
     return [os.path.join(root, "bin/dolania"), "run", "--kernel", build.GUEST, "--initrd", build.INITRD, "--runtime",
             build.DISKS[case.disk], "--append", f"case={case.name}", "--memory", "16M", "--tmp", "1M",
-            "--wall", f"{int(WALL_S[case.wall] * 1000)}ms", "--result", result, "--exec", "--", "/none"]
+            "--wall", f"{int(WALL_S[case.wall] * 1000)}ms", "--result", result, *case.options,
+            "--exec", "--", "/none"]
 
 
 def run(case, root):
@@ -139,10 +142,14 @@ def counter(path, r):
     group, key = path.split(".")
     if group in ("vsock", "image"):
         return host["devices"][group][key]
+    if group == "second":
+        return host["devices"]["scratch"][key]
     if group == "exits":
         return host["exits"][key]
     if group == "disk":
         return host["disks"][0][key]
+    if group == "second_disk":
+        return host["disks"][1][key]
     if group == "port":
         return host["vsock"][key]["from_guest_bytes"]
     if group == "job":

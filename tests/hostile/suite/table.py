@@ -2,7 +2,7 @@
 from . import cases, controls, ends
 
 AREAS = {
-    "mmio": "Register windows", "ring": "Virtqueues", "blk": "The disk", "vsock": "Vsock",
+    "mmio": "Register windows", "ring": "Virtqueues", "blk": "The disk", "scratch": "A disk that may be written to (`--scratch`)", "vsock": "Vsock",
     "control": "The control connection", "log": "The kernel log",
     "cpu": "The processor", "mem": "Memory", "irq": "Interrupt controllers",
 }
@@ -69,7 +69,6 @@ TAIL = """
 
 * **More than 3 GiB of RAM**, and with it ranges over the hole below 4 GiB: the emulated host is smaller. `tests/unit/bugs.c`
   has `range_ends_in_another_region`.
-* **A writable disk**: the command gives none yet. Unit tests and the fuzzer have one.
 * **Intel.** The emulated host is an AMD one: VMX instructions are #UD there in any case, and notify and bus-lock exits
   do not exist. `cpu_page_tables_in_registers` may end otherwise on other processors.
 * **KVM itself**, beyond what a guest can make it tell the VMM.
@@ -87,7 +86,7 @@ def evidence(end):
 
     def number(v):
         return f"`{v}`" if isinstance(v, ends.Place) else str(v) if v < 1 << 17 else f"{v:#x}"
-    device = "vsock" if d["slot"] == ends.VSOCK else "disk"
+    device = {ends.VSOCK: "vsock", ends.DISK: "disk", ends.SCRATCH: "second disk"}[d["slot"]]
     return f"{device}, queue {number(d['queue'])}, index {d['index']}, value {number(d['value'])}"
 
 
@@ -95,11 +94,11 @@ def reached(case):
     def number(v):
         return getattr(v, "text", str(v) if not isinstance(v, bytes) else f"{len(v)} bytes")
     parts = []
-    for device, name in (("image", "disk"), ("vsock", "vsock")):
+    for device, name in (("image", "disk"), ("second", "second disk"), ("vsock", "vsock")):
         triple = [case.reached.get(f"{device}.{x}") for x in ("accesses", "kicks", "chains")]
         if any(x is not None for x in triple):
             parts.append(f"{name} {' / '.join(number(x) for x in triple)}")
-    parts += [f"{k} {number(v)}" for k, v in case.reached.items() if k.split(".")[0] not in ("image", "vsock")]
+    parts += [f"{k} {number(v)}" for k, v in case.reached.items() if k.split(".")[0] not in ("image", "second", "vsock")]
     return ", ".join(parts)
 
 

@@ -6,9 +6,10 @@ but the guest ever has them.
 import os
 
 WORDS = 64
-PLACES = ("heap", "stack", "files", "shared", "pipe", "socket", "gpr", "ymm", "out", "err")
+PLACES = ("heap", "stack", "files", "shared", "pipe", "socket", "scratch", "outdisk", "gpr", "ymm", "out", "err")
 # What a run holds when it sends no canary, and what of it is in the vCPU.
-MEMORY = PLACES[:6]
+MEMORY = PLACES[:8]
+DISKS = ("scratch", "outdisk")
 REGISTERS = ("gpr", "ymm")
 STREAMS = ("out", "err")
 MASK = (1 << 64) - 1

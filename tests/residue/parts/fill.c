@@ -32,7 +32,7 @@
 #include <unistd.h>
 
 enum { WORDS = 64, CANARY_BYTES = WORDS * 8, PIPES = 8, MIB = 1 << 20 };
-enum place { HEAP, STACK, FILES, SHARED, PIPE, SOCKET, GPR, YMM, OUT, ERR, PLACES };
+enum place { HEAP, STACK, FILES, SHARED, PIPE, SOCKET, SCRATCH, OUTDISK, GPR, YMM, OUT, ERR, PLACES };
 
 static uint64_t seed[2];
 static uint64_t canary[PLACES][WORDS] __attribute__((aligned(64)));
@@ -76,14 +76,15 @@ static void fill_stack(void)
 	fill(deep, sizeof(deep), STACK);
 }
 
-/* Files on tmpfs: the only writable files there are, and guest page cache. */
-static void fill_files(void)
+/* On a tmpfs it is guest page cache; on a disk it is that and, after the fsync, the disk. */
+static void fill_file(const char *path, int bytes, enum place place)
 {
-	int fd = open("/tmp/filled", O_CREAT | O_WRONLY | O_TRUNC, 0600);
+	int fd = open(path, O_CREAT | O_WRONLY | O_TRUNC, 0600);
 
 	must(fd >= 0);
-	for (int i = 0; i < 8 * MIB / CANARY_BYTES; i++)
-		must(write(fd, canary[FILES], CANARY_BYTES) == CANARY_BYTES);
+	for (int i = 0; i < bytes / CANARY_BYTES; i++)
+		must(write(fd, canary[place], CANARY_BYTES) == CANARY_BYTES);
+	must(fsync(fd) == 0);
 }
 
 static void fill_shared(void)
@@ -226,7 +227,11 @@ int main(int argc, char **argv)
 	must(heap != NULL);
 	fill(heap, 16 * MIB, HEAP);
 	fill_stack();
-	fill_files();
+	fill_file("/tmp/filled", 8 * MIB, FILES);
+	if (!is_init) {		/* which has no such disks */
+		fill_file("/scratch/filled", 4 * MIB, SCRATCH);
+		fill_file("/out/filled", MIB / 2, OUTDISK);
+	}
 	fill_shared();
 	fill_kernel();
 	say("filled\n");
