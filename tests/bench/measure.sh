@@ -39,20 +39,33 @@ exits() { # FUNCTION
 	echo '!hist:keys=exit_reason' >$tracing/events/kvm/kvm_exit/trigger
 }
 
+# What one run asked of its devices, by address and direction (mmio: type 1 reads, 2 writes; pio: rw 0 reads).
+accesses() { # FUNCTION EVENT KEYS
+	echo "hist:keys=$3" >$tracing/events/kvm/$2/trigger
+	"$1" env
+	cat $tracing/events/kvm/$2/hist
+	echo "!hist:keys=$3" >$tracing/events/kvm/$2/trigger
+}
+
 for what; do
 	echo "## $what"
 	name=${what%%.*}
 	case $what in
 	microvm.cost) peer $bin/count 1 "$PEER_FEW" "$PEER_MANY" "$REPEAT" ;;
+	version.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" "$command" version ;;
 	true.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" /bin/true ;;
 	dolania*.cost) $name $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" ;;
 	dolania.phases) build/bin/bench-phases "$PHASES" ;;
 	dolania_128m.phases) build/bin/bench-phases "$PHASES" 128M ;;
 	dolania_2g.phases) build/bin/bench-phases "$PHASES" 2G ;;
 	*.exits) exits $name ;;
+	*.registers) accesses $name kvm_mmio gpa.hex,type ;;
 	dolania*.maps) $name $bin/maps run dolania-vmm ;;
+	*.ports) accesses $name kvm_pio port.hex,rw ;;
+	*.msrs) accesses $name kvm_msr ecx.hex,write ;;
 	dolania*.pages) $name $bin/maps pages dolania-vmm ;;
 	dolania*.profile) $name $bin/mark "$WARM" "$PROFILED" ;;
+	microvm.profile) peer $bin/mark "$WARM" "$PROFILED" ;;
 	host.symbols) cat /proc/kallsyms ;;
 	microvm.maps) peer $bin/maps run qemu-system-x86_64 ;;
 	microvm.maps_end) peer $bin/maps exit qemu-system-x86_64 ;;

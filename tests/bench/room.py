@@ -24,7 +24,8 @@ PEER_PROGRAMS = ("/usr/bin/qemu-system-x86_64",)
 PEER_FILES = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu/bios-microvm.bin", "/usr/share/qemu/pvh.bin")
 ROOM_FILES = ("/etc/passwd", "/etc/group")
 ROOM_OURS = ("build/share/dolania/vmlinux", "build/share/dolania/init.cpio",
-             "build/share/dolania/images/base.erofs", "tests/bench/measure.sh")
+             "build/share/dolania/images/base.erofs", "build/share/dolania/policies/standard.ini",
+             "tests/bench/measure.sh")
 PEER_OURS = ("build/bench/vmlinux-microvm", "build/bench/microvm.cpio")
 
 

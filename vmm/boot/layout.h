@@ -24,7 +24,7 @@
 #define LAYOUT_LOW_END 0xa0000ull
 #define LAYOUT_HIGH_START 0x100000ull
 /* Our kernel takes its memory from the bottom up: every run touches most of this. */
-#define LAYOUT_DENSE_BYTES 0xc00000ull
+#define LAYOUT_DENSE_BYTES 0xa00000ull
 #define LAYOUT_LAPIC 0xfee00000ull
 
 #endif
