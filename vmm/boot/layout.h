@@ -23,8 +23,10 @@
 #define LAYOUT_LOG_BYTES 0x20000ull
 #define LAYOUT_LOW_END 0xa0000ull
 #define LAYOUT_HIGH_START 0x100000ull
-/* Our kernel takes its memory from the bottom up: every run touches most of this. */
-#define LAYOUT_DENSE_BYTES 0xa00000ull
+/* What every run of our kernel fills: itself and its early memory; then the first block that its allocator adds. */
+#define LAYOUT_DENSE_END 0x800000ull
+#define LAYOUT_HEAP_START 0x1000000ull
+#define LAYOUT_HEAP_END 0x1200000ull
 #define LAYOUT_LAPIC 0xfee00000ull
 
 #endif
