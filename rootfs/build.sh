@@ -8,17 +8,19 @@
 # in this machine's apt sources (other sources are ignored). They are unpacked,
 # not installed: no maintainer script runs. A named image is cached: its key is a
 # hash over the recipe, these scripts, files/, and the resolved package versions.
-# The same key gives the same bytes. Needs root (chroot, to compile .pyc files
-# with the image's own interpreter) and erofs-utils.
+# The same key gives the same bytes. Needs erofs-utils, and chroot (to compile .pyc
+# files with the image's own interpreter), which a user has in a namespace of their own.
 set -euo pipefail
 export LC_ALL=C
 umask 022
+PATH=$PATH:/usr/sbin:/sbin
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
-work=$top/build/rootfs
-uuid=d01a0000-0000-4000-8000-000000000001	# the same for every image: it identifies nothing
-epoch=0						# every timestamp in the image
+work=${DOLANIA_ROOTFS_WORK:-$top/build/rootfs}
+
+parts=$top/tools/image.d		# of a checkout; installed they are beside this directory
+[ -d "$parts" ] || parts=$top/image.d
 
 usage() {
 	echo "usage: $0 NAME, where NAME.pkgs is in $here; or $0 --list LIST IMAGE" >&2
@@ -35,6 +37,14 @@ else
 	list=$here/$name.pkgs
 	out=$top/build/share/dolania/images/$name.erofs
 	if [[ -z $name || $name == */* || ! -e $list ]]; then usage; fi
+fi
+
+if [ "$(id -u)" -ne 0 ]; then
+	unshare --map-root-user true 2>/dev/null || {
+		echo "image $name: needs root, or user namespaces, which this host does not give ordinary users" >&2
+		exit 1
+	}
+	exec unshare --map-root-user "$0" "$@"
 fi
 
 die() { progress_end; echo "image $name: $*" >&2; exit 1; }
@@ -68,7 +78,7 @@ unpack() {
 		n=$((n + 1))
 		progress "unpacking $n of ${#packages[@]}: $p"
 		f=$(debian_file "$p" "$v")
-		dpkg-deb --fsys-tarfile "$f" | tar -x --keep-directory-symlink -C "$root"
+		dpkg-deb --fsys-tarfile "$f" | tar -xp --no-same-owner --keep-directory-symlink -C "$root"
 	done <<<"$resolved"
 }
 
@@ -88,15 +98,21 @@ strip_root() {
 }
 
 configure_root() {
-	local a path target
-	mkdir -p "$root"/{proc,sys,dev,tmp,work,in,out,run,scratch,root,etc,var/tmp}
+	local a path target mode _
+	while read -r path mode _; do
+		mkdir -p "$root/$path"
+		chmod "$mode" "$root/$path"
+	done < <(grep -v '^#' "$here/places")
 	ln -s /run "$root/var/run"
 	cp -r "$here/files/." "$root/"
 	ln -sf /proc/self/mounts "$root/etc/mtab"
-	ln -sf dash "$root/usr/bin/sh"
+	for a in dash bash busybox; do
+		if [ -e "$root/usr/bin/$a" ]; then ln -sf $a "$root/usr/bin/sh"; break; fi
+	done
 
 	# busybox's applets, where no Debian program of that name is
-	"$root/usr/bin/busybox" --list-full >"$work/$name.applets"
+	: >"$work/$name.applets"
+	if [ -e "$root/usr/bin/busybox" ]; then chroot "$root" /usr/bin/busybox --list-full >"$work/$name.applets"; fi
 	while read -r a; do
 		case $a in usr/*) ;; *) a=usr/$a ;; esac
 		case $a in usr/bin/* | usr/sbin/*) ;; *) continue ;; esac
@@ -112,7 +128,6 @@ configure_root() {
 
 	ldconfig -r "$root"
 	rm -rf "$root/var/cache"
-	chmod 1777 "$root/tmp" "$root/var/tmp"
 }
 
 # Byte code, so that imports from the read-only image are fast. Unchecked: the
@@ -131,20 +146,11 @@ compile_python() {
 	fi
 }
 
-# Every program and library finds the libraries it links. Asked is the image's
-# own dynamic linker, by the image's own shell: set out here, the variable would
-# make chroot list itself.
+# Every program and library finds the libraries it links.
 check_libraries() {
 	progress "checking libraries"
 	local missing
-	# shellcheck disable=SC2016 # expanded by the image's shell
-	missing=$(cd "$root" && find usr/bin usr/sbin usr/lib -type f \( -perm /111 -o -name '*.so*' \) -printf '/%p\n' |
-		chroot . /bin/sh -c 'while read -r f; do
-			echo "$f:"
-			LD_TRACE_LOADED_OBJECTS=1 /lib64/ld-linux-x86-64.so.2 "$f"
-		done; exit 0' 2>/dev/null |
-		awk '/^\// { f = $1 } /not found/ { print f " " $1 }')
-	[ -z "$missing" ] || die "libraries missing:"$'\n'"$missing"
+	missing=$("$parts/libraries.py" "$root") || die "libraries missing:"$'\n'"$missing"
 }
 
 build() {
@@ -157,8 +163,7 @@ build() {
 	progress "writing"
 	mkdir -p "$(dirname "$out")"
 	rm -f "$out.new" "$work/$name.key" "$work/$name.lists-key"
-	mkfs.erofs --quiet -x-1 -T$epoch -U$uuid --all-root "$out.new" "$root" >"$work/$name.log" 2>&1 ||
-		die "mkfs.erofs failed: $(tail -n 3 "$work/$name.log")"
+	"$here/erofs.sh" "$root" "$out.new" 2>"$work/$name.log" || die "$(tail -n 3 "$work/$name.log")"
 	mv "$out.new" "$out"
 	rm -rf "$root"
 	echo "$key" >"$work/$name.key"
@@ -170,7 +175,7 @@ build() {
 # What decides the image but for the versions, and what decides those: as long
 # as apt's sources and lists are the files they were, apt need not be asked.
 own_key() {
-	cat "${recipe[@]}" "$here/build.sh" "$here/debian.sh"
+	cat "${recipe[@]}" "$here/build.sh" "$here/debian.sh" "$here/erofs.sh" "$here/places"
 	(cd "$here/files" && find . -type f | sort | xargs sha256sum)
 }
 lists_key() {

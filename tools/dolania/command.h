@@ -4,6 +4,7 @@
 #define DOLANIA_COMMAND_H
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "tools/libdolania/policy.h"
 
@@ -33,10 +34,14 @@ void options_parse(struct command *c, int argc, char **argv);
 void options_apply_policy(struct command *c);
 /* The options that a policy has to allow, without "--"; ended by NULL. */
 const char *const *options_of_policies(void);
+/* The n-th option but for limits, "--" and all, and whether it takes a value; false after the last. */
+bool options_at(size_t n, const char **name, bool *takes_value);
 void options_release(struct command *c);
 
 int help_print(const char *command);	/* exit status; STATUS_USAGE and nothing printed: no such command */
 int doctor(void);			/* exit status */
+extern const char *const command_names[];	/* ended by NULL */
+int command_completion(int argc, char **argv);	/* after "completion"; exit status */
 int command_policy(int argc, char **argv);	/* after "policy"; exit status */
 
 #endif

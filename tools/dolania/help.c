@@ -11,6 +11,7 @@ static const char overview[] =
 	"  dolania run SCRIPT [ARG...]     run a script\n"
 	"  dolania policy show|check       what a run may use at most, and who says so\n"
 	"  dolania doctor                  what this host offers and lacks, and what to do\n"
+	"  dolania completion SHELL        what bash, zsh or fish completes our options with\n"
 	"  dolania version\n"
 	"  dolania help [COMMAND]\n"
 	"\n"
@@ -49,7 +50,7 @@ static const char run[] =
 	"  --exit-code MODE      mirror: the script's status, 124 at a limit, 125 for host trouble (default)\n"
 	"                        isolate: 0 success, 1 the script failed, 2 the host did\n"
 	"                        zero: 0 whenever the script was run\n"
-	"  --quiet, -q           say nothing about how the script ended\n"
+	"  --quiet, -q           say nothing about how the script ended, nor of the progress\n"
 	"\n"
 	"For people who work on the guest\n"
 	"  --kernel FILE  --initrd FILE  --append TEXT\n";
@@ -61,6 +62,14 @@ static const char policy_help[] =
 	"       dolania policy table              their limits side by side\n"
 	"\n"
 	"dolania-policy(5) is the manual of the files.\n";
+
+static const char completion_help[] =
+	"usage: dolania completion bash|zsh|fish\n"
+	"\n"
+	"Prints a script for that shell; 'make install' puts them where the shells look. Without it:\n"
+	"  bash   source <(dolania completion bash)\n"
+	"  zsh    source <(dolania completion zsh)\n"
+	"  fish   dolania completion fish | source\n";
 
 static const char doctor_help[] =
 	"usage: dolania doctor\n"
@@ -76,6 +85,7 @@ int help_print(const char *command)
 		{ "run", run },
 		{ "policy", policy_help },
 		{ "doctor", doctor_help },
+		{ "completion", completion_help },
 		{ "version", overview },
 		{ "help", overview },
 		{ NULL, NULL },

@@ -243,6 +243,15 @@ static int finish(const struct command *c, const struct dolania_result *r, const
 	return r->reason == DOLANIA_CANCELLED ? die_by(r->code) : status;
 }
 
+/* Who types into the same terminal (-i) would see it in between. */
+static bool wants_progress(const struct command *c)
+{
+	const char *term = getenv("TERM"), *no_color = getenv("NO_COLOR");
+
+	return !c->quiet && !c->interactive && term != NULL && strcmp(term, "") != 0 && strcmp(term, "dumb") != 0 &&
+	       (no_color == NULL || no_color[0] == '\0');
+}
+
 static int command_run(int argc, char **argv, unsigned missing_fds)
 {
 	static struct dolania_result r;
@@ -277,6 +286,7 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	c.run.stderr_fd = (missing_fds & 4) != 0 ? -1 : STDERR_FILENO;
 	c.run.clean_stdout = c.run.stdout_fd >= 0 && isatty(STDOUT_FILENO);
 	c.run.clean_stderr = c.run.stderr_fd >= 0 && isatty(STDERR_FILENO);
+	c.run.progress_fd = wants_progress(&c) && c.run.clean_stderr ? c.run.stderr_fd : -1;
 	c.run.measure = result.fd >= 0;
 	if (c.error[0] != '\0') {
 		r.reason = c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
@@ -292,10 +302,11 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	return status;
 }
 
+const char *const command_names[] = { "run", "policy", "doctor", "completion", "version", "help", NULL };
+
 static int unknown_command(const char *command)
 {
-	static const char *const commands[] = { "run", "policy", "doctor", "version", "help", NULL };
-	const char *like = nearest(command, commands);
+	const char *like = nearest(command, command_names);
 
 	if (command[0] == '\0')
 		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
@@ -323,6 +334,8 @@ int main(int argc, char **argv)
 		return command_run(argc - 2, argv + 2, missing_fds);
 	if (strcmp(command, "policy") == 0)
 		return command_policy(argc - 2, argv + 2);
+	if (strcmp(command, "completion") == 0)
+		return command_completion(argc - 2, argv + 2);
 	if (strcmp(command, "doctor") == 0)
 		return argc > 2 ? help_print("doctor") : doctor();
 	if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {

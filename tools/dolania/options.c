@@ -317,6 +317,17 @@ const char *const *options_of_policies(void)
 	return names;
 }
 
+bool options_at(size_t n, const char **name, bool *takes_value)
+{
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (table[i].id != OPT_LATER && n-- == 0) {
+			*name = table[i].name;
+			*takes_value = table[i].takes_value;
+			return true;
+		}
+	return false;
+}
+
 /*
  * What the policy says of it: the one that was asked for, else the site's choice,
  * else standard; with the site's ceiling over each.

@@ -89,6 +89,7 @@ struct dolania_options {
 	int stdout_fd, stderr_fd;	/* -1: count only */
 	bool clean_stdout, clean_stderr;	/* make control sequences harmless */
 	int events_fd;			/* a JSON line for each event, as it happens (docs/result.md); -1: none */
+	int progress_fd;		/* a terminal that is told what is being done, where that takes long; -1: none */
 	bool measure;			/* fill `measured` (hashing costs time) */
 	/*
 	 * A signalfd with SIGINT, SIGTERM, SIGHUP, SIGQUIT (cancel), SIGTSTP and

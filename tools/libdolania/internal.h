@@ -27,7 +27,21 @@ struct fds {
 	int in[2], out[2], err[2], notice[2], log[2];	/* pipes */
 };
 
+/* progress.c: one line on a terminal while a run takes long. */
+struct progress {
+	int fd;				/* a description of our own of the terminal; -1: nothing is drawn */
+	bool drawn;
+	uint64_t from_ns;		/* when something may be drawn again */
+	char text[64];			/* that is there */
+};
+void progress_begin(struct progress *p, int terminal);
+void progress_end(struct progress *p);
+/* Says what is being done, no more than four times a second; how long to poll at most. */
+int progress_show(struct progress *p, const char *what, int timeout);
+void progress_clear(struct progress *p);	/* before anything else is written to the terminal */
+
 struct session {
+	struct progress *progress;	/* never NULL */
 	const struct dolania_options *o;
 	struct dolania_result *r;
 	struct dolania_paths paths;
@@ -143,6 +157,16 @@ void stream_end(struct stream *t);		/* no more will come */
 void stream_hang_up(struct stream *t);		/* the reader left */
 void stream_drop(struct stream *t);		/* forget what is pending */
 void stream_release(struct stream *t);
+
+/* progress.c: whether the line may follow what a stream wrote, wherever that goes. */
+enum progress_place {
+	PROGRESS_APART,			/* not to a screen */
+	PROGRESS_TERMINAL,
+	PROGRESS_PIPE,			/* whose reader may write to the terminal, without telling us */
+};
+enum progress_place progress_place_of(int fd);
+int progress_run(const struct session *s, unsigned phase, int timeout);	/* progress_show() for a VM at work */
+bool progress_may_follow(enum progress_place place, const struct stream *t);
 
 /* input.c */
 struct input {

@@ -79,7 +79,7 @@ static int wait_for(struct session *s, pid_t pid)
 	struct pollfd p[2] = { { .fd = pidfd, .events = POLLIN }, { .fd = s->o->signal_fd, .events = POLLIN } };
 
 	while (pidfd >= 0 && (p[0].revents & POLLIN) == 0) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
+		if (poll(p, 2, progress_show(s->progress, "packing --in", -1)) < 0 && errno != EINTR)
 			break;
 		if ((p[1].revents & POLLIN) != 0)
 			session_take_signal(s);

@@ -24,7 +24,7 @@ void dolania_defaults(struct dolania_options *o)
 {
 	*o = (struct dolania_options){
 		.form = DOLANIA_FILE, .stdin_fd = -1, .stdout_fd = -1, .stderr_fd = -1, .signal_fd = -1,
-		.events_fd = -1, .kill_severity = 3,
+		.events_fd = -1, .progress_fd = -1, .kill_severity = 3,
 	};
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		const struct setting *t = setting_get((enum setting_id)i);
@@ -125,8 +125,9 @@ static int prepare(struct session *s)
 
 void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 {
+	struct progress progress;
 	struct session s = {
-		.o = o, .r = r, .pidfd = -1,
+		.progress = &progress, .o = o, .r = r, .pidfd = -1,
 		.fd = {
 			.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1,
 			.root = -1, .input = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 },
@@ -134,6 +135,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 		},
 	};
 
+	progress_begin(&progress, o->progress_fd);
 	if (prepare(&s) == 0) {
 		s.oom_kills_before = verdict_oom_kills();
 		if (spawn_vmm(&s) == 0) {
@@ -150,6 +152,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 		session_fail(&s, DOLANIA_CANCELLED, "cancelled by SIG%s before the run began",
 			     name != NULL ? name : "?");
 	}
+	progress_end(&progress);
 	spawn_release(&s);
 	script_release(&s);
 }

@@ -38,6 +38,7 @@ enum slot { SIGNALS, PROCESS, NOTICE, LOG, STDIN_FROM, STDIN_TO, OUT_FROM, OUT_T
 struct loop {
 	struct session *s;
 	struct stream out, err;
+	enum progress_place out_place, err_place;
 	struct pollfd p[SLOTS];
 	bool gone;			/* the VMM was reaped */
 	bool abandon;			/* cancelled again while output waits for its reader */
@@ -133,6 +134,7 @@ static void stop(struct loop *l)
 	struct sigaction deflt = { .sa_handler = SIG_DFL }, old;
 	sigset_t tstp;
 
+	progress_clear(l->s->progress);
 	if (!l->gone)
 		kill(l->s->pid, SIGSTOP);
 	sigemptyset(&tstp);
@@ -248,6 +250,23 @@ static void watch_all(struct loop *l)
 	watch_stream(&l->p[ERR_FROM], &l->err);
 }
 
+/* What is being done, for who waits at a terminal. */
+static int tell_progress(struct loop *l, int timeout)
+{
+	if (l->gone || !progress_may_follow(l->out_place, &l->out) || !progress_may_follow(l->err_place, &l->err))
+		return timeout;
+	return progress_run(l->s, phase(l), timeout);
+}
+
+static void clear_progress(struct loop *l)
+{
+	bool out = l->gone || l->p[OUT_FROM].revents != 0 || l->p[OUT_TO].revents != 0;
+	bool err = l->gone || l->p[ERR_FROM].revents != 0 || l->p[ERR_TO].revents != 0;
+
+	if ((out && l->out_place != PROGRESS_APART) || (err && l->err_place != PROGRESS_APART))
+		progress_clear(l->s->progress);
+}
+
 static void act_stream(const struct pollfd p[2], struct stream *t)
 {
 	if ((p[1].revents & POLLOUT) != 0)
@@ -281,14 +300,17 @@ static void act(struct loop *l)
 	}
 	if (l->p[STDIN_FROM].revents != 0 && l->in.open)
 		l->s->r->stdin_bytes += input_read(&l->in);
+	clear_progress(l);
 	act_stream(&l->p[OUT_FROM], &l->out);
 	act_stream(&l->p[ERR_FROM], &l->err);
 	if (l->p[LOG].revents != 0)
 		read_log(l);
 	if (l->p[NOTICE].revents != 0)
 		read_notice(l);
-	if (l->p[PROCESS].revents != 0)
+	if (l->p[PROCESS].revents != 0) {
 		reap(l);
+		clear_progress(l);
+	}
 }
 
 /* What the pipe had no room for lies in the ring.  True when all was taken. */
@@ -356,8 +378,10 @@ void supervise(struct session *s)
 	stream_init(&l.out, &s->r->out, s->fd.out[0], o->stdout_fd, o->clean_stdout, o->output_bytes);
 	stream_init(&l.err, &s->r->err, s->fd.err[0], o->stderr_fd, o->clean_stderr, o->output_bytes);
 	s->fd.out[0] = s->fd.err[0] = -1;	/* the streams own them */
+	l.out_place = progress_place_of(o->stdout_fd);
+	l.err_place = progress_place_of(o->stderr_fd);
 	while (!is_over(&l)) {
-		int timeout = doubt_kvm(&l, mind_the_clock(&l));
+		int timeout = tell_progress(&l, doubt_kvm(&l, mind_the_clock(&l)));
 
 		watch_all(&l);
 		if (poll(l.p, SLOTS, timeout) > 0)

@@ -22,6 +22,8 @@ kernel      libelf-dev             its build
 kernel      libssl-dev             its build
 kernel      xz-utils               the source is packed with it
 rootfs      erofs-utils            mkfs.erofs
+rootfs      python3                tools/image
+rootfs      zstd                   layers of OCI images
 rootfs      mmdebstrap             picks the files of an image from packages
 rootfs      busybox-static         the tools of the base image
 kvm-host    qemu-system-x86        emulates the KVM host

@@ -1,0 +1,111 @@
+"""What shells are taught of our options: made by the command, so it cannot lag behind.  No VM."""
+import os
+import re
+import shutil
+import subprocess
+
+from lib import TOP, Skip, scratch, slow, write_file
+
+DOLANIA = os.path.join(TOP, "build/bin/dolania")
+# Runs _dolania as readline would; the words come after '--', the cursor is in the last.
+HARNESS = r"""
+eval "$(dolania completion bash)"
+shift
+COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+_dolania
+printf '%s\n' "${COMPREPLY[@]}"
+"""
+
+
+def call(*args):
+    return subprocess.run(args, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+
+
+def complete(*words, cwd=None):
+    env = {**os.environ, "PATH": os.path.dirname(DOLANIA) + ":" + os.environ["PATH"]}
+    r = subprocess.run(["bash", "--norc", "-c", HARNESS, "bash", "--", "dolania", *words], env=env, cwd=cwd,
+                       capture_output=True, text=True, check=False)
+    assert (r.returncode, r.stderr) == (0, ""), r
+    return set(r.stdout.split("\n")) - {""}
+
+
+def options():
+    """Those that the command takes, by its help and its table of limits."""
+    text = call(DOLANIA, "help", "run").stdout
+    listed = {o for line in text.splitlines() if line.startswith("  -") for o in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}
+    return (listed | set(re.findall(r"also (--[a-z-]+)", text))) - {"--", "--result-fd"} | {"-c", "--exec", "--result-fd"}
+
+
+def test_each_option_is_completed_and_is_an_option():
+    known = complete("run", "-")
+    assert options() <= known, options() - known
+    for shell, form in (("zsh", "{}["), ("fish", " {} ")):
+        text = call(DOLANIA, "completion", shell).stdout
+        for o in known:
+            name = o if shell == "zsh" else f"-l {o[2:]}" if o.startswith("--") else f"-s {o[1:]}"
+            assert form.format(name) in text or f"{name}=[" in text, (shell, o)
+    for o in known:
+        said = call(DOLANIA, "run", o).stderr
+        assert "unknown option" not in said and "not supported" not in said, (o, said)
+
+
+def test_values():
+    images = {f[:-6] for f in os.listdir(os.path.join(TOP, "build/share/dolania/images")) if f.endswith(".erofs")}
+    with scratch() as d:
+        os.mkdir(f"{d}/a directory")
+        write_file(d, "a file", "")
+        for words, expected in (
+                (("",), {"run", "policy", "doctor", "completion", "version", "help"}),
+                (("ru",), {"run"}), (("policy", ""), {"show", "check", "list", "table"}),
+                (("policy", "show", "s"), {"standard"}), (("completion", ""), {"bash", "zsh", "fish"}),
+                (("run", "--exit-code", ""), {"mirror", "isolate", "zero"}),
+                (("run", "--exit-code", "=", "i"), {"isolate"}), (("run", "--exit-code", "="), {"mirror", "isolate", "zero"}),
+                (("run", "--wall", "5s", "--cpu-time", "o"), {"off"}), (("run", "--wall", ""), {"off"}),
+                (("run", "--pids", ""), set()), (("run", "--wa"), {"--wall"}), (("run", "--wall", "=", "5s", "--wa"), {"--wall"}),
+                (("run", "--in", "a"), {"a directory"}), (("run", "--in", "d", "--policy", "pro"), {"provisional"}),
+                # what belongs to the script is not ours
+                (("run", "script.sh", "--wa"), set()), (("run", "-c", "code", "--", "--wa"), set()),
+                (("run", "--quiet", "script.sh", "--"), set()), (("run", "-q", "--loopb"), {"--loopback"})):
+            got = complete(*words, cwd=d)
+            assert got == expected, (words, got)
+        assert images | {"a file", "a directory"} == complete("run", "--runtime", "", cwd=d)
+
+
+def test_usage():
+    for args in (("completion",), ("completion", "tcsh"), ("completion", "bash", "x")):
+        r = call(DOLANIA, *args)
+        assert r.returncode == 125 and r.stdout == "" and "bash, zsh or fish" in r.stderr, r
+    assert call(DOLANIA, "completion", "--help").returncode == 0
+
+
+def test_shells_can_read_them():
+    missing = []
+    with scratch() as d:
+        for shell in ("bash", "zsh", "fish"):
+            if shutil.which(shell) is None:
+                missing.append(shell)
+                continue
+            path = write_file(d, shell, call(DOLANIA, "completion", shell).stdout)
+            r = call(shell, "-n", path)
+            assert (r.returncode, r.stdout, r.stderr) == (0, "", ""), r
+        if shutil.which("fish"):
+            r = call("fish", "-c", f"source {d}/fish; complete -C 'dolania run --exit-code '")
+            assert r.stdout.split() == ["isolate", "mirror", "zero"], r
+    if missing:
+        raise Skip(f"read by bash; not here: {', '.join(missing)}")
+
+
+@slow
+def test_installed_and_uninstalled():
+    with scratch() as d:
+        make = ["make", "-s", "-C", TOP, f"DESTDIR={d}", "PREFIX=/usr"]
+        subprocess.run([*make, "install"], check=True)
+        for shell, path in (("bash", "bash-completion/completions/dolania"), ("zsh", "zsh/site-functions/_dolania"),
+                            ("fish", "fish/vendor_completions.d/dolania.fish")):
+            with open(f"{d}/usr/share/{path}", encoding="utf-8") as f:
+                assert f.read() == call(DOLANIA, "completion", shell).stdout
+        r = call(f"{d}/usr/bin/dolania-image", "--list")
+        assert r.returncode == 0 and "base " in r.stdout, r
+        subprocess.run([*make, "uninstall"], check=True)
+        left = [os.path.join(p, f) for p, _, fs in os.walk(d) for f in fs]
+        assert not left, left
