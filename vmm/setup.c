@@ -144,9 +144,8 @@ static enum err setup_boot(struct run *r, struct image *kernel)
 	const char *why = "the device tree does not fit";
 	enum err err;
 
-	/* The kernel goes to 16 MiB; Linux puts its page structs and page tables at the top. */
-	gmem_use_large_pages(&r->mem, 16ull << 20, 24ull << 20);
-	gmem_use_large_pages(&r->mem, r->mem.bytes - (6ull << 20), r->mem.bytes);
+	gmem_use_large_pages(&r->mem, 0, LAYOUT_DENSE_END);
+	gmem_use_large_pages(&r->mem, LAYOUT_HEAP_START, LAYOUT_HEAP_END);
 	err = image_load_kernel(&r->mem, r->c->kernel_fd, kernel, &why);
 	if (err == OK && r->c->initrd_fd >= 0)
 		err = image_load_initrd(&r->mem, r->c->initrd_fd, kernel->end, &p.initrd_at,

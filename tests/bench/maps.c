@@ -2,7 +2,7 @@
 /*
  * maps.c - the memory map of a VMM at one moment of its life, from outside.
  *
- * usage: maps run|exit PROGRAM-NAME COMMAND [ARG...]
+ * usage: maps run|exit|pages PROGRAM-NAME COMMAND [ARG...]
  *
  * Starts COMMAND under ptrace and follows all its children.  Prints the
  * /proc/PID/smaps of the process whose executable is called PROGRAM-NAME
@@ -12,6 +12,7 @@
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +35,40 @@ static int is_program(pid_t pid, const char *name)
 	exe[got] = '\0';
 	const char *base = strrchr(exe, '/');
 	return !strcmp(base ? base + 1 : exe, name);
+}
+
+/* One line for each 2 MiB of the guest's RAM that has pages: "ram OFFSET-IN-MIB PAGES". */
+static int print_pages(pid_t pid)
+{
+	char path[64], line[512];
+	unsigned long start, end, off;
+
+	snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+	FILE *maps = fopen(path, "r");
+	snprintf(path, sizeof path, "/proc/%d/pagemap", (int)pid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (!maps || fd < 0) {
+		perror(path);
+		return 1;
+	}
+	while (fgets(line, sizeof line, maps)) {
+		if (!strstr(line, "/memfd:dolania-ram") || sscanf(line, "%lx-%lx %*s %lx", &start, &end, &off) != 3)
+			continue;
+		for (unsigned long at = start; at < end; at += 2 << 20) {
+			uint64_t page[512] = { 0 };
+			unsigned present = 0;
+
+			if (pread(fd, page, sizeof page, (off_t)(at / 4096 * 8)) < 0)
+				return 1;
+			for (unsigned i = 0; i < 512; i++)
+				present += (unsigned)(page[i] >> 63);
+			if (present)
+				printf("ram %lu %u\n", (at - start + off) >> 20, present);
+		}
+	}
+	fclose(maps);
+	close(fd);
+	return 0;
 }
 
 static int print_smaps(pid_t pid)
@@ -82,8 +117,8 @@ int main(int argc, char **argv)
 {
 	int status;
 
-	if (argc < 4 || (strcmp(argv[1], "run") && strcmp(argv[1], "exit"))) {
-		fprintf(stderr, "usage: maps run|exit PROGRAM-NAME COMMAND [ARG...]\n");
+	if (argc < 4 || (strcmp(argv[1], "run") && strcmp(argv[1], "exit") && strcmp(argv[1], "pages"))) {
+		fprintf(stderr, "usage: maps run|exit|pages PROGRAM-NAME COMMAND [ARG...]\n");
 		return 2;
 	}
 	int at_run = !strcmp(argv[1], "run");
@@ -107,7 +142,7 @@ int main(int argc, char **argv)
 		int there = at_run ? sig == TRAP_SYSCALL && enters_kvm_run(pid)
 				   : event == PTRACE_EVENT_EXIT;
 		if (there && is_program(pid, argv[2]))
-			return print_smaps(pid);	/* EXITKILL ends the rest */
+			return strcmp(argv[1], "pages") ? print_smaps(pid) : print_pages(pid);	/* EXITKILL ends the rest */
 		if (sig != TRAP_SYSCALL && sig != SIGTRAP && sig != SIGSTOP)
 			deliver = sig;
 		ptrace(PTRACE_SYSCALL, pid, NULL, deliver);

@@ -4,11 +4,11 @@
 # usage: measure.sh WHAT... in the checkout's directory
 #
 # Prints sections, each begun by a line "## NAME"; run reads them. REPEAT, WARM,
-# FEW, MANY, PEER_FEW and PEER_MANY come in the environment.
+# FEW, MANY, PHASES, PROFILED, PEER_FEW and PEER_MANY come in the environment.
 set -eu
 
 bin=build/bench/bin
-dolania=$PWD/build/bin/dolania
+command=$PWD/build/bin/dolania
 tracing=/sys/kernel/tracing
 
 # The peer, lean: no serial port, no legacy devices, no option ROM.
@@ -21,8 +21,10 @@ peer() { # COMMAND...: with QEMU's command line behind it
 		-drive "if=none,id=root,file=$PWD/build/share/dolania/images/base.erofs,format=raw,readonly=on" \
 		-device virtio-blk-device,drive=root
 }
-default() { "$@" "$dolania" run -c true; }
-small() { "$@" "$dolania" run --memory 128M -c true; }
+dolania() { "$@" "$command" run -c true; }
+dolania_128m() { "$@" "$command" run --memory 128M -c true; }
+dolania_2g() { "$@" "$command" run --memory 2G -c true; }
+microvm() { peer "$@"; }
 
 # Exits as the emulated host's KVM saw them, by reason, of one run.
 exits() { # FUNCTION
@@ -37,18 +39,34 @@ exits() { # FUNCTION
 	echo '!hist:keys=exit_reason' >$tracing/events/kvm/kvm_exit/trigger
 }
 
+# What one run asked of its devices, by address and direction (mmio: type 1 reads, 2 writes; pio: rw 0 reads).
+accesses() { # FUNCTION EVENT KEYS
+	echo "hist:keys=$3" >$tracing/events/kvm/$2/trigger
+	"$1" env
+	cat $tracing/events/kvm/$2/hist
+	echo "!hist:keys=$3" >$tracing/events/kvm/$2/trigger
+}
+
 for what; do
 	echo "## $what"
+	name=${what%%.*}
 	case $what in
-	dolania.cost) default $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" ;;
-	dolania_128m.cost) small $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" ;;
 	microvm.cost) peer $bin/count 1 "$PEER_FEW" "$PEER_MANY" "$REPEAT" ;;
+	version.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" "$command" version ;;
 	true.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" /bin/true ;;
-	dolania.phases) build/bin/bench-phases 5 ;;
-	dolania_128m.phases) build/bin/bench-phases 5 128M ;;
-	dolania_128m.exits) exits small ;;
-	microvm.exits) exits peer ;;
-	dolania_128m.maps) small $bin/maps run dolania-vmm ;;
+	dolania*.cost) $name $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" ;;
+	dolania.phases) build/bin/bench-phases "$PHASES" ;;
+	dolania_128m.phases) build/bin/bench-phases "$PHASES" 128M ;;
+	dolania_2g.phases) build/bin/bench-phases "$PHASES" 2G ;;
+	*.exits) exits $name ;;
+	*.registers) accesses $name kvm_mmio gpa.hex,type ;;
+	dolania*.maps) $name $bin/maps run dolania-vmm ;;
+	*.ports) accesses $name kvm_pio port.hex,rw ;;
+	*.msrs) accesses $name kvm_msr ecx.hex,write ;;
+	dolania*.pages) $name $bin/maps pages dolania-vmm ;;
+	dolania*.profile) $name $bin/mark "$WARM" "$PROFILED" ;;
+	microvm.profile) peer $bin/mark "$WARM" "$PROFILED" ;;
+	host.symbols) cat /proc/kallsyms ;;
 	microvm.maps) peer $bin/maps run qemu-system-x86_64 ;;
 	microvm.maps_end) peer $bin/maps exit qemu-system-x86_64 ;;
 	*) echo "measure.sh: $what?" >&2; exit 2 ;;

@@ -6,7 +6,7 @@
  *   0x07000  boot_params (zero page)  0x10000  setup_data: RNG seed
  *   0x08000  kernel command line      0x80000  kernel log (ramoops, reserved)
  *   0x09000  boot page tables (3)     0xa0000  end of low RAM
- *   above 16 MiB: the kernel, where its ELF header wants it; then the initrd
+ *   above 2 MiB: the kernel, where its ELF header wants it; then the initrd
  */
 #ifndef DOLANIA_BOOT_LAYOUT_H
 #define DOLANIA_BOOT_LAYOUT_H
@@ -23,6 +23,10 @@
 #define LAYOUT_LOG_BYTES 0x20000ull
 #define LAYOUT_LOW_END 0xa0000ull
 #define LAYOUT_HIGH_START 0x100000ull
+/* What every run of our kernel fills: itself and its early memory; then the first block that its allocator adds. */
+#define LAYOUT_DENSE_END 0x800000ull
+#define LAYOUT_HEAP_START 0x1000000ull
+#define LAYOUT_HEAP_END 0x1200000ull
 #define LAYOUT_LAPIC 0xfee00000ull
 
 #endif

@@ -1,0 +1,4 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mark.h - the instruction that starts and ends a profile: a long nop with a value of ours. */
+#define MARK_BYTES 0x0f, 0x1f, 0x80, 0x4d, 0x61, 0x72, 0x6b
+#define MARK_INSTRUCTION ".byte 0x0f, 0x1f, 0x80, 0x4d, 0x61, 0x72, 0x6b"

@@ -1,0 +1,62 @@
+"""The guest's memory: all of it can be used, is told of from the start, and keeps what is written.
+
+The guest's kernel sets up most of its memory only when it is needed; a page given out twice,
+or never, would be seen here.
+"""
+from lib import needs, run, slow
+
+PYTHON = "build/share/dolania/images/python.erofs"
+
+# Writes its number into each page, then reads all of them again, between forks, which
+# take and give back kernel memory.
+FILL = """
+import array, mmap, os, sys
+pages = int(sys.argv[1]) << 8
+first = memoryview(mmap.mmap(-1, pages << 12)).cast("Q")[::512]
+for at in range(0, pages, 4096):
+    first[at:at + 4096] = memoryview(array.array("Q", range(at + 1, min(at + 4096, pages) + 1)))
+for _ in range(20):
+    if os.fork() == 0:
+        os._exit(0)
+    os.wait()
+for at in range(0, pages, 4096):
+    assert first[at:at + 4096].tolist() == list(range(at + 1, min(at + 4096, pages) + 1)), at
+print("kept", pages)
+"""
+
+
+def fill(memory, mib):
+    r = run("--memory", memory, "--wall", "300s", "--runtime", "python", "--exec", "--",
+            "/usr/bin/python3", "-c", FILL, str(mib), timeout=330)
+    assert (r.code, r.text) == (0, f"kept {mib << 8}\n"), r
+
+
+@needs(PYTHON)
+def test_nearly_all_of_64m():
+    fill("64M", 48)
+
+
+@needs(PYTHON)
+def test_nearly_all_of_512m():
+    fill("512M", 480)
+
+
+@slow
+@needs(PYTHON)
+def test_nearly_all_of_2g():
+    fill("2G", 1950)
+
+
+def meminfo(memory):
+    r = run("--memory", memory, "-c", "while read -r key value _; do echo $key $value; done </proc/meminfo")
+    assert r.code == 0, r
+    return {line.split()[0].rstrip(":"): int(line.split()[1]) << 10 for line in r.text.splitlines()}
+
+
+def test_what_the_guest_is_told():
+    """Total, free and available are those of the whole memory, also of what is not set up yet."""
+    for memory, size in (("64M", 64 << 20), ("512M", 512 << 20), ("2G", 2 << 30)):
+        told = meminfo(memory)
+        assert told["MemTotal"] > size, (memory, told)
+        assert size < told["MemAvailable"] <= told["MemTotal"], (memory, told)
+        assert size < told["MemFree"] <= told["MemTotal"], (memory, told)
