@@ -267,6 +267,12 @@ def slow(test):
     return test
 
 
+def long(test):
+    """It takes minutes, and not only with --full."""
+    test.long = True
+    return test
+
+
 def hostile(test):
     """Its guest attacks, or its VMM dies: events S3 and S4 are expected. In all other tests they are false alarms."""
     test.hostile = True
@@ -316,7 +322,7 @@ def run_one(tally, name, test, full, rerun):
     last_run = None
     started = time.monotonic()
     signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(TEST_LIMIT_S * (10 if getattr(test, "slow", False) else 1))
+    signal.alarm(TEST_LIMIT_S * (10 if getattr(test, "slow", False) or getattr(test, "long", False) else 1))
     try:
         grave_events.clear()
         test()
