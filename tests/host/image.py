@@ -3,6 +3,7 @@ import contextlib
 import gzip
 import json
 import os
+import pty
 import re
 import shutil
 import signal
@@ -198,6 +199,9 @@ def test_what_is_not_used_of_the_settings_is_told():
         _, said = made(d, Layout(LOWER, config=config).write(os.path.join(d, "l")))
         assert "--env PATH=/opt/bin:/usr/bin --env 'A=b c' --chdir /srv --exec -- python3 -m 'app it'" in said, said
         assert "not as app" in said and "\x1b" not in said, said
+        long = config_of([LOWER], Cmd=["x" * 5000] * 500, Env=[f"A{n}=\n" for n in range(5000)])
+        _, said = made(d, Layout(LOWER, config=long).write(os.path.join(d, "n")))
+        assert len(said) < 20000 and len(said.splitlines()) < 6, len(said)
         config = config_of([LOWER], Env=["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"])
         assert "note: its environment" not in made(d, Layout(LOWER, config=config).write(os.path.join(d, "m")))[1]
 
@@ -509,6 +513,29 @@ def test_an_image_beside_the_runtimes():
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
+
+
+def test_progress_is_for_terminals_and_leaves_no_line():
+    with scratch() as d:
+        source = Layout(layer(*[entry(f"d{n}/f", b"x") for n in range(4000)], entry("big", os.urandom(20 << 20)))).write(f"{d}/l")
+        seen = {}
+        for option in ("--max-size=1G", "--quiet"):
+            master, slave = pty.openpty()
+            with subprocess.Popen([IMAGE, option, "-o", f"{d}/i", source], stderr=slave, stdin=subprocess.DEVNULL) as p:
+                os.close(slave)
+                seen[option] = b""
+                with contextlib.suppress(OSError):      # EIO is its end
+                    while data := os.read(master, 65536):
+                        seen[option] += data
+                assert p.wait() == 0, seen
+            os.close(master)
+        told = seen["--max-size=1G"]
+        assert b"image: unpacking" in told or b"image: writing" in told, told
+        # each is erased by the next, and the last before what stays
+        left = [line.rsplit(b"\r\x1b[K")[-1] for line in told.split(b"\r\n")]
+        assert left[-1] == b"" and all(line.startswith(b"image: ") for line in left[:-1]), told
+        assert not any(b"unpacking" in line or b"writing" in line for line in left), left
+        assert seen["--quiet"] == b"", seen
 
 
 def test_cancelled_it_leaves_nothing():
