@@ -58,6 +58,17 @@ static const struct sock_filter no_vsock[] = {
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 };
 
+/*
+ * Where only the image may be executed: a file in memory lies on no mount that could
+ * say so, hence there are none.
+ */
+static const struct sock_filter no_memfd[] = {
+	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_memfd_create, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+};
+
 /* What the child leaves behind for init where it did not get to run the script. */
 struct last_words {
 	int exec_error;
@@ -91,14 +102,18 @@ static int drop_identity(const struct job *job)
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-static int deny_vsock(void)
+static int deny(const struct sock_filter *ops, unsigned short count)
 {
-	const struct sock_fprog filter = {
-		.len = sizeof no_vsock / sizeof no_vsock[0],
-		.filter = (struct sock_filter *)no_vsock,
-	};
+	const struct sock_fprog filter = { .len = count, .filter = (struct sock_filter *)ops };
 
 	return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter);
+}
+
+static int deny_calls(const struct job *job)
+{
+	if ((job->h.flags & WIRE_JOB_NOEXEC) && deny(no_memfd, sizeof no_memfd / sizeof no_memfd[0]) < 0)
+		return -1;
+	return deny(no_vsock, sizeof no_vsock / sizeof no_vsock[0]);
 }
 
 static const char *search_path(const struct job *job)
@@ -160,7 +175,7 @@ static _Noreturn void child(const struct job *job, const struct cgroup *g, const
 	if (chdir(job->cwd) < 0)
 		goto fail;
 	w->step = WIRE_STEP_SECCOMP;
-	if (deny_vsock() < 0)
+	if (deny_calls(job) < 0)
 		goto fail;
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	w->step = 0;

@@ -50,6 +50,8 @@ BAD = [
     (like("[kill]\noutput = 10M\n"), ["p.ini:4:", "yes or no"]),
     (like("[kill]\nevents = S9\n"), ["p.ini:4:", "S1, S2 or S3"]),
     (like("[kill]\nevents = exit_strom\n"), ["p.ini:4:", "did you mean 'exit_storm'?"]),
+    *[(like(f"[kill]\nevents = S2, {kind}\n"), ["p.ini:4:", kind, "only when the run is over", "leave it out"])
+      for kind in ("guest_oom", "shutdown", "kernel_oops", "vmm_fault")],
     (like("[limits\nwall = 1s\n"), ["p.ini:3:", "']'"]),
     (like("[limits]\nwall\n"), ["p.ini:4:"]),
     (like("[limits]\nwall = " + "1" * 300 + "\n"), ["p.ini:4:", "190 bytes"]),

@@ -36,6 +36,12 @@ const char *event_kind_name(unsigned kind)
 	return kinds[kind];
 }
 
+bool event_kind_is_late(unsigned kind)
+{
+	return kind == REPORT_EV_SHUTDOWN || kind == REPORT_EV_GUEST_OOM || kind == REPORT_EV_KERNEL_OOPS ||
+	       kind == REPORT_EV_VMM_FAULT;
+}
+
 /* NULL: no event, or none that a VMM of ours wrote. */
 json_t *event_json(const struct report_event *e)
 {
@@ -149,7 +155,7 @@ void events_finish(struct session *s)
 		add(p, 2, REPORT_EV_KERNEL_OOPS, oopses, 0);
 	if (r->reason == DOLANIA_GUEST_OOM)
 		add(p, 1, REPORT_EV_GUEST_OOM, 1, 0);
-	if (r->reason == DOLANIA_PROTOCOL_VIOLATION && !has_hostile(p))
+	if (r->reason == DOLANIA_PROTOCOL_VIOLATION && s->policy_end == DOLANIA_NOT_RUN && !has_hostile(p))
 		add(p, 3, REPORT_EV_VSOCK, 1, p->exit_frame.v[WIRE_EXIT_KIND]);
 	if (r->reason == DOLANIA_VMM_FAULT)
 		add(p, 4, REPORT_EV_VMM_FAULT, 1,

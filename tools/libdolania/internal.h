@@ -176,6 +176,7 @@ void notes_line_ends(struct session *s);
 
 /* events.c */
 const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below REPORT_EV_KINDS; NULL for 0 */
+bool event_kind_is_late(unsigned kind);	/* seen once the run is over: nothing is left to be ended for it */
 void events_watch(struct session *s, const struct report *page);	/* after a notice */
 void events_finish(struct session *s);	/* after the verdict */
 

@@ -195,7 +195,7 @@ static int take_kill_output(struct parser *r, const char *value)
 	return 1;
 }
 
-/* "S2", or "S3, kernel_oops": from a severity on, and kinds. */
+/* "S2", or "S3, vsock_refused": from a severity on, and kinds. */
 static int take_kill_events(struct parser *r, const char *value)
 {
 	struct policy_list list;
@@ -222,6 +222,9 @@ static int take_kill_events(struct parser *r, const char *value)
 		}
 		for (kind = 1; kind < REPORT_EV_KINDS && strcmp(known[kind - 1], w) != 0; kind++)
 			;
+		if (kind < REPORT_EV_KINDS && event_kind_is_late(kind))
+			return wrong(r, "events: %s: is seen only when the run is over, so it can end none; leave it out "
+				     "(the result and --events tell it)", w);
 		if (kind < REPORT_EV_KINDS)
 			r->p->kill_kinds |= 1u << kind;
 		else if (w[0] == 'S' && strlen(w) == 2)
