@@ -24,6 +24,14 @@ peer() { # COMMAND...: with QEMU's command line behind it
 dolania() { "$@" "$command" run -c true; }
 dolania_128m() { "$@" "$command" run --memory 128M -c true; }
 dolania_2g() { "$@" "$command" run --memory 2G -c true; }
+# 100 files of 10 KB: packed by each run; packed by an earlier one; with all of them read.
+dolania_in_packed() { "$@" "$command" run --in-cache off --in /tmp/in -c true; }
+dolania_in_cached() { XDG_CACHE_HOME=/tmp/cache "$@" "$command" run --in /tmp/in -c true; }
+dolania_in_read() { XDG_CACHE_HOME=/tmp/cache "$@" "$command" run --in /tmp/in -c 'cat /in/* >/dev/null'; }
+# What changed seconds ago is not kept, and the room is as young.
+keep_input() {
+	until [ -e "$(echo /tmp/cache/dolania/inputs/*.erofs)" ]; do dolania_in_cached env; done
+}
 microvm() { peer "$@"; }
 
 # Exits as the emulated host's KVM saw them, by reason, of one run.
@@ -47,6 +55,7 @@ accesses() { # FUNCTION EVENT KEYS
 	echo "!hist:keys=$3" >$tracing/events/kvm/$2/trigger
 }
 
+case "$*" in *dolania_in_*) keep_input ;; esac
 for what; do
 	echo "## $what"
 	name=${what%%.*}

@@ -1,4 +1,5 @@
 """room: what the bench programs share: the room in the emulated host, and what is read there."""
+import io
 import os
 import re
 import shlex
@@ -22,6 +23,8 @@ ROOM_PROGRAMS = ("/bin/sh", "/bin/cat", "/usr/bin/env", "/bin/true", "/bin/rm")
 PEER_RAM = 128 << 20
 PEER_PROGRAMS = ("/usr/bin/qemu-system-x86_64",)
 PEER_FILES = ("/usr/share/qemu/qboot.rom", "/usr/share/qemu/bios-microvm.bin", "/usr/share/qemu/pvh.bin")
+INPUT = "/tmp/in"  # 100 files of 10 KB, for --in
+INPUT_FILES, INPUT_BYTES = 100, 10 << 10
 ROOM_FILES = ("/etc/passwd", "/etc/group")
 ROOM_OURS = ("build/share/dolania/vmlinux", "build/share/dolania/init.cpio",
              "build/share/dolania/images/base.erofs", "build/share/dolania/policies/standard.ini",
@@ -46,6 +49,10 @@ def compile_static(name, *flags):
          "-o", f"{OUT}/bin/{name}", f"{HERE}/{name}.c")
 
 
+def is_input(what):
+    return what.startswith("dolania_in")
+
+
 def build(what, as_built=False):
     """What measures, and for the peer its kernel and init."""
     os.makedirs(f"{OUT}/bin", exist_ok=True)
@@ -61,8 +68,17 @@ def build(what, as_built=False):
              "build/lib/libdolania.a", "-larchive", "-ljansson", "-lsodium")
 
 
-def pack_room(path, peer=False):
+def pack_input(tar):
+    """What `dolania_in_*` gives to --in; no two files alike."""
+    for i in range(INPUT_FILES):
+        info = tarfile.TarInfo(f"{INPUT.lstrip('/')}/{i:02}")
+        info.size = INPUT_BYTES
+        tar.addfile(info, io.BytesIO(f"{i:07}\n".encode() * (INPUT_BYTES // 8)))
+
+
+def pack_room(path, what):
     """Everything the measured commands touch, for inside.sh to unpack on a tmpfs."""
+    peer = any(map(is_peer, what))
     seen = set()
 
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
@@ -92,6 +108,8 @@ def pack_room(path, peer=False):
                      "build/bench/bin/maps", "build/bench/bin/mark"):
             put_program(f"{TOP}/{file}")
         put_program(f"{OUT}/phases", f"{TOP}/build/bin/bench-phases")
+        if any(map(is_input, what)):
+            pack_input(tar)
 
 
 def wrap_qemu(arguments):
@@ -108,7 +126,7 @@ def measure(what, repeat=1, qemu=(), **counts):
     """Runs the measurements in one emulated host; {what: its lines}.
     qemu: more arguments for the emulated host's QEMU.  counts: as in RUNS."""
     room = f"{OUT}/room.tar"
-    pack_room(room, any(map(is_peer, what)))
+    pack_room(room, what)
     env = {**os.environ, **RUNS, **counts, "REPEAT": str(repeat)}
     if qemu:
         env["PATH"] = wrap_qemu(qemu) + ":" + env["PATH"]

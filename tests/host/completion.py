@@ -62,7 +62,7 @@ def test_values():
                 (("run", "--exit-code", "=", "i"), {"isolate"}), (("run", "--exit-code", "="), {"mirror", "isolate", "zero"}),
                 (("run", "--wall", "5s", "--cpu-time", "o"), {"off"}), (("run", "--wall", ""), {"off"}),
                 (("run", "--pids", ""), set()), (("run", "--wa"), {"--wall"}), (("run", "--wall", "=", "5s", "--wa"), {"--wall"}),
-                (("run", "--in", "a"), {"a directory"}), (("run", "--in", "d", "--policy", "pro"), {"provisional"}),
+                (("run", "--work", "a"), {"a directory"}), (("run", "--in-cache", "o"), {"off"}), (("run", "--in", "d", "--policy", "pro"), {"provisional"}),
                 # what belongs to the script is not ours
                 (("run", "script.sh", "--wa"), set()), (("run", "-c", "code", "--", "--wa"), set()),
                 (("run", "--quiet", "script.sh", "--"), set()), (("run", "-q", "--loopb"), {"--loopback"})):
