@@ -94,7 +94,7 @@ def test_the_sites_kills_are_added():
 
 # --- what may be executed
 
-PLACES = ("/tmp", "/work", "/run", "/var/tmp", "/dev/shm", "/out", "/in")
+PLACES = ("/tmp", "/work", "/run", "/var/tmp", "/dev/shm", "/out", "/scratch", "/in")
 # In each place a program of the image's, copied there, and a script: by its name, by the dynamic linker, by its interpreter.
 TRY = """
 for p in %s; do
@@ -112,7 +112,7 @@ def executed(*args):
         os.makedirs(f"{d}/in")
         write_file(d, "in/script", "#!/bin/sh\necho ran\n", 0o755)
         write_file(d, "in/prog", "#!/bin/sh\necho ran\n", 0o755)
-        r = run(*args, "--in", f"{d}/in", "-c", TRY)
+        r = run(*args, "--in", f"{d}/in", "--out", f"{d}/out", "--disk", "8M", "--scratch", "8M", "-c", TRY)
     assert r.code == 0, r
     return {line.split(" ", 1)[0]: line.split(" ", 1)[1] for line in r.text.splitlines()}
 

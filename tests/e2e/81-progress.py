@@ -159,6 +159,16 @@ def test_a_file_gets_nothing_of_it():
     assert LINE.search(seen[seen.index(b"two"):]), seen     # it goes on after the script's own line
 
 
+def test_what_comes_back_is_collected_by_then():
+    with tempfile.TemporaryDirectory() as d:
+        status, seen, _ = on_terminal("--wall", "200s", "--out", f"{d}/out", "-c", "echo one; echo x >/out/f; sleep 2")
+        assert os.path.getsize(f"{d}/out/f") == 2
+    assert status == 0 and shown(seen) == ([b"one"], b""), seen
+    assert re.search(rb"\rdolania: collecting\x1b\[K", seen), seen
+    # the second VM is not told as a run of its own
+    assert not re.search(rb"booting|running", seen[seen.index(b"collecting"):]), seen
+
+
 def test_ctrl_c_leaves_no_line():
     typed = []
 
