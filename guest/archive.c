@@ -192,9 +192,14 @@ static int begin(struct archive *a, char type, const struct stat *st, uint64_t s
 static void leave_out(struct archive *a, const char *why)
 {
 	static const struct stat plain = { .st_mode = 0644 };
+	int is_top = a->path_bytes == 0;	/* which has no name, and must not be told as "" */
 
+	if (is_top)
+		memcpy(a->path, ".", a->path_bytes = 1);
 	if (!begin(a, '0', &plain, 0, NULL, why))
 		a->not_all = 1;
+	if (is_top)
+		a->path_bytes = 0;
 }
 
 /* Exactly `size` bytes, whatever the disk gives. */
