@@ -1,9 +1,10 @@
-"""OCI image layouts and 'docker save' archives, made by code; for the tests of tools/image."""
+"""OCI image layouts and 'docker save' archives, made by code, and what tools/image makes of them; for its tests."""
 import gzip
 import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 
@@ -140,3 +141,46 @@ def oci_of_base():
         return [[IMAGE, "-q", "-o", out, layout]]
     return made(os.path.join(TOP, "build/tests/images/oci.erofs"),
                 [os.path.join(SHARE, "images/base.erofs"), IMAGE, os.path.realpath(__file__)], commands)
+
+
+def image(*args, before=(), cwd=None, timeout=120):
+    return subprocess.run([*before, IMAGE, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="surrogateescape", cwd=cwd, timeout=timeout, check=False)
+
+
+def build_image(d, source, *args, name="i.erofs"):
+    out = os.path.join(d, name)
+    r = image(*args, "-o", out, source)
+    assert r.returncode == 0, r
+    assert not [f for f in os.listdir(d) if f.startswith(".image-")], os.listdir(d)
+    return out, r.stderr
+
+
+def tree(d, source, *args):
+    """{path: what is there} of the image, without the places that each image has."""
+    out, _ = build_image(d, source, *args)
+    top = tree_of(out, os.path.join(d, "tree"))
+    found = {}
+    for path, folders, files in os.walk(os.fsencode(top)):
+        for name in folders + files:
+            full = os.path.join(path, name)
+            key, mode = os.path.relpath(full, os.fsencode(top)).decode("utf-8", "surrogateescape"), os.lstat(full).st_mode
+            if os.path.islink(full):
+                found[key] = "-> " + os.readlink(full).decode()
+            elif os.path.isdir(full):
+                found[key] = f"{mode & 0o7777:o}/"
+            else:
+                with open(full, "rb") as f:
+                    found[key] = f"{mode & 0o7777:o} {f.read().decode(errors='surrogateescape')}"
+    shutil.rmtree(top)
+    os.unlink(out)
+    return found
+
+
+# Two layers, the upper one taking away and covering.
+LOWER = layer(folder("a"), entry("a/one", b"1"), entry("a/two", b"2"), folder("b", 0o700), entry("b/old", b"old"),
+              folder("b/deep"), entry("b/deep/x", b"x"), entry("c", b"file"), folder("usr"), folder("usr/lib"),
+              link("lib", "usr/lib"), entry("usr/lib/l", b"lib"), hard("a/again", "a/one"), folder("d"), entry("d/f", b"f"))
+UPPER = layer(entry("a/.wh.one"), entry("b/new", b"new"), entry("b/.wh..wh..opq"), entry(".wh.c"), entry("lib/m", b"m"),
+              entry("d", b"now a file"), folder("c"), entry("c/in", b"in"), hard("c/hard", "./lib/l"),
+              entry(".wh.never", b""), entry("./a//three", b"3", mode=0o755))
