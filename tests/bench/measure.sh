@@ -11,15 +11,25 @@ bin=build/bench/bin
 command=$PWD/build/bin/dolania
 tracing=/sys/kernel/tracing
 
-# The peer, lean: no serial port, no legacy devices, no option ROM.
+# The peer, lean: no serial port, no legacy devices, no option ROM. $serial, $quiet and $more: for the look below.
 peer() { # COMMAND...: with QEMU's command line behind it
 	"$@" qemu-system-x86_64 \
-		-M microvm,acpi=off,isa-serial=off,rtc=off,pic=off,pit=off,x-option-roms=off \
+		-M microvm,acpi=off,isa-serial=${serial-off},rtc=off,pic=off,pit=off,x-option-roms=off \
 		-accel kvm -cpu host -m 128M -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$PWD/build/bench/vmlinux-microvm" -initrd "$PWD/build/bench/microvm.cpio" \
-		-append "reboot=t quiet" \
+		-append "reboot=t ${quiet-quiet}" \
 		-drive "if=none,id=root,file=$PWD/build/share/dolania/images/base.erofs,format=raw,readonly=on" \
-		-device virtio-blk-device,drive=root
+		-device virtio-blk-device,drive=root ${more-}
+}
+# A peer that panics ends as one that is through: its console tells which.
+peer_works() {
+	serial=on quiet='' more='-serial stdio'
+	peer env >/tmp/peer.log
+	while read -r line; do
+		case $line in *'reboot: Restarting system'*) return 0 ;; esac
+	done </tmp/peer.log
+	cat /tmp/peer.log >&2
+	return 1
 }
 dolania() { "$@" "$command" run -c true; }
 dolania_128m() { "$@" "$command" run --memory 128M -c true; }
@@ -60,6 +70,7 @@ for what; do
 	echo "## $what"
 	name=${what%%.*}
 	case $what in
+	microvm.works) (peer_works) ;;
 	microvm.cost) peer $bin/count 1 "$PEER_FEW" "$PEER_MANY" "$REPEAT" ;;
 	version.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" "$command" version ;;
 	true.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" /bin/true ;;
