@@ -232,6 +232,10 @@ def test_wrong_places_cost_no_run():
         r = run("--out", f"{d}/a", "--disk", "10", "-c", "true")
         assert r.code == 125 and "--disk" in r.errtext, r
         assert content(d, "file") == b"precious"
+        os.mkdir(f"{d}/elsewhere")
+        os.symlink("elsewhere", f"{d}/link")     # put there by who owns the directory, perhaps
+        r = run("--out", f"{d}/link", "-c", "true")
+        assert r.code == 125 and "symbolic link" in r.errtext and r.errlines == 1, r
         r = run("--out", f"{d}/a.tar", "--runtime", "nonsense", "-c", "true")
         assert r.code == 125 and not os.path.exists(f"{d}/a.tar"), r
 

@@ -1,6 +1,8 @@
 """--out, when a guest that owns its kernel left a file system of its own making: a guest reads it, the host never does."""
 import os
 import random
+import re
+import struct
 import subprocess
 
 from lib import guest_with, hostile, run, scratch, slow
@@ -127,3 +129,28 @@ def test_bits_flipped():
 def test_many_bits_flipped():
     for seed in range(2, 14):
         flipped(seed)
+
+
+def endless(d):
+    """/big is a directory of 4 GiB, all of whose blocks are one block without names."""
+    disk = changed(make(d), "mkdir /big")
+    found = re.search(r"located at block (\d+), offset (0x[0-9a-f]+)", tool("debugfs", "-R", "imap /big", f"{d}/image"))
+    inode = int(found[1]) * 4096 + int(found[2], 16)
+    first, = struct.unpack_from("<I", disk, inode + 40)
+    empty, single, double = (len(disk) // 4096 - n for n in (1, 2, 3))
+    for block, data in ((empty, struct.pack("<IHBB", 0, 4096, 0, 0).ljust(4096, b"\0")),
+                        (single, struct.pack("<I", empty) * 1024), (double, struct.pack("<I", single) * 1024)):
+        disk[block * 4096:(block + 1) * 4096] = data
+    struct.pack_into("<I", disk, inode + 4, 0xfffff000)
+    struct.pack_into("<I", disk, inode + 28, 8 << 20)
+    struct.pack_into("<15I", disk, inode + 40, first, *[empty] * 11, single, double, 0)
+    return disk
+
+
+@slow
+@hostile
+def test_reading_it_has_no_end():
+    """The second VM's own limit ends it: that is the guest's doing, and not the host's failure."""
+    with scratch() as d:
+        r = collected(d, endless(d), code=3)
+        assert "took longer than it may" in r.errtext and not r.result["out"]["complete"], r

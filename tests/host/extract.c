@@ -20,7 +20,7 @@ int main(int argc, char **argv)
 	struct extractor x;
 	char why[DOLANIA_LINE] = "";
 	ssize_t n;
-	int dir;
+	int dir, cancelled = 0;
 	bool fine;
 
 	if (argc != 5)
@@ -41,7 +41,7 @@ int main(int argc, char **argv)
 				goto over;
 		}
 over:
-	fine = extractor_finish(&x, -1, &out);
+	fine = extractor_finish(&x, -1, &cancelled, &out);
 	printf("%d %d %llu %llu %llu %llu %s\n", fine, out.complete, (unsigned long long)out.files,
 	       (unsigned long long)out.dirs, (unsigned long long)out.bytes, (unsigned long long)out.refused_total,
 	       out.why_not);

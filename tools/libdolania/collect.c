@@ -26,6 +26,7 @@ static void prepare_options(const struct session *s, int fd, struct dolania_opti
 		.output_bytes = out_archive_max(s->o), .signal_fd = s->o->signal_fd, .events_fd = -1,
 		.wall_ns = WALL_NS + s->o->disk_bytes * WALL_NS_PER_BYTE,
 		.kernel = s->o->kernel, .initrd = s->o->initrd, .append = s->o->append,
+		.kill_severity = 3,	/* oddities of its boot are no reason to lose what the script left */
 	};
 }
 
@@ -52,6 +53,8 @@ static void judge(const struct dolania_result *r, struct collected *c)
 		return;
 	if (exited && r->code != 0)
 		snprintf(c->why, sizeof(c->why), "there is more than --disk lets through");
+	else if (r->reason == DOLANIA_WALL_LIMIT)
+		snprintf(c->why, sizeof(c->why), "reading its disk took longer than it may");
 	else if (r->out.truncated)
 		snprintf(c->why, sizeof(c->why), "more came than --disk lets through");
 	else if (exited && r->out.error == 0)	/* who reads it left, and tells more */
@@ -59,12 +62,12 @@ static void judge(const struct dolania_result *r, struct collected *c)
 	else
 		snprintf(c->why, sizeof(c->why), "the second VM, which reads the disk: %.400s", r->message);
 	switch (r->reason) {
-	case DOLANIA_HOST_IO: case DOLANIA_HOST_OOM: case DOLANIA_HOST_UNSUPPORTED: case DOLANIA_WALL_LIMIT:
-	case DOLANIA_VMM_FAULT: case DOLANIA_USAGE:
+	case DOLANIA_HOST_IO: case DOLANIA_HOST_OOM: case DOLANIA_HOST_UNSUPPORTED: case DOLANIA_VMM_FAULT:
+	case DOLANIA_USAGE:
 		c->host_failed = true;
 		break;
 	default:
-		break;		/* the disk is what the guest made of it */
+		break;		/* the disk is what the guest made of it, also where reading it has no end */
 	}
 }
 

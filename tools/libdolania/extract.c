@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -251,18 +252,34 @@ static bool judge(const struct extract_report *r, int status, struct dolania_out
 	return false;
 }
 
-bool extractor_finish(struct extractor *x, int signal_fd, struct dolania_out *out)
+/* True when it is through; false after END_MS, or when a signal asks to end the run.  A stop and its end do not. */
+static bool wait_for(const struct extractor *x, int signal_fd, int *cancel_signal)
 {
 	struct pollfd p[2] = { { .fd = x->pidfd, .events = POLLIN }, { .fd = signal_fd, .events = POLLIN } };
+	uint64_t until = now_ns() + END_MS * NS_PER_MS, now;
+	struct signalfd_siginfo si;
+
+	while (*cancel_signal == 0 && (now = now_ns()) < until) {
+		if (poll(p, 2, (int)((until - now) / NS_PER_MS) + 1) < 0 && errno != EINTR)
+			return false;
+		if (p[0].revents & POLLIN)
+			return true;
+		if ((p[1].revents & POLLIN) == 0 || read(signal_fd, &si, sizeof(si)) != (ssize_t)sizeof(si))
+			continue;
+		if (si.ssi_signo != SIGCONT && si.ssi_signo != SIGTSTP)
+			*cancel_signal = (int)si.ssi_signo;
+	}
+	return false;
+}
+
+bool extractor_finish(struct extractor *x, int signal_fd, int *cancel_signal, struct dolania_out *out)
+{
 	static struct extract_report copy;	/* one run a time; large for a stack */
-	int status = 0, n;
+	int status = 0;
 	bool fine;
 
 	fd_close(&x->archive);
-	do
-		n = poll(p, 2, END_MS);
-	while (n < 0 && errno == EINTR);
-	if ((p[0].revents & POLLIN) == 0)
+	if (!wait_for(x, signal_fd, cancel_signal))
 		kill(x->pid, SIGKILL);
 	while (waitpid(x->pid, &status, 0) < 0 && errno == EINTR)
 		;

@@ -32,8 +32,8 @@ int extractor_start(struct extractor *x, const char *program, int dir, uint64_t 
 /*
  * Closes the archive and waits; `signal_fd` (or -1) becoming readable ends the wait.
  * Fills out's counts, list and why_not; true when all of the archive was read and nothing of it
- * was lost for the host's fault.
+ * was lost for the host's fault.  A signal that asks for an end is taken from signal_fd into cancel_signal.
  */
-bool extractor_finish(struct extractor *x, int signal_fd, struct dolania_out *out);
+bool extractor_finish(struct extractor *x, int signal_fd, int *cancel_signal, struct dolania_out *out);
 
 #endif

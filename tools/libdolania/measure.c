@@ -71,6 +71,14 @@ static bool hash_fd(struct dolania_measure *m, int fd)
 	return true;
 }
 
+/* Ours alone: nobody else can put something in that would be believed. */
+static bool is_ours(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_uid == geteuid() && (st.st_mode & 0022) == 0;
+}
+
 int cache_open(const char *name)
 {
 	const char *top = secure_getenv("XDG_CACHE_HOME"), *home = secure_getenv("HOME");
@@ -95,6 +103,10 @@ int cache_open(const char *name)
 		next = openat(fd, below[i], O_DIRECTORY | O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
 		close(fd);
 		fd = next;
+		if (fd >= 0 && !is_ours(fd)) {
+			close(fd);
+			return -1;
+		}
 	}
 	return fd;
 }

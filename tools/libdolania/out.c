@@ -57,13 +57,18 @@ static int prepare_directory(struct session *s)
 	const char *path = s->o->out;
 	uint64_t entries = s->o->disk_bytes / BYTES_PER_ENTRY;
 	char program[sizeof(s->paths.vmm) + 8], why[DOLANIA_LINE - 64] = "", *slash;
+	struct stat st;
 	int dir, ret;
 
 	if (mkdir(path, 0777) < 0 && errno != EEXIST)
 		return session_fail(s, DOLANIA_USAGE, errno == ENOENT ? "--out %s: the directory that it is to be made in is "
 				    "not there" : "--out %s: cannot be made%s%s", path, errno == ENOENT ? "" : ": ",
 				    errno == ENOENT ? "" : strerror(errno));
-	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	/* Who owns the parent could have put a link there; with a '/' behind it, it is meant. */
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	if (dir < 0 && errno == ENOTDIR && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
+		return session_fail(s, DOLANIA_USAGE, "--out %s: is a symbolic link; name the directory that it leads to, "
+				    "or end it with '/'", path);
 	if (dir < 0)
 		return session_fail(s, DOLANIA_USAGE, errno == ENOTDIR ? "--out %s: is no directory; an archive is named "
 				    "FILE.tar" : "--out %s: cannot be opened", path);
@@ -125,10 +130,10 @@ static bool to_directory(struct session *s, struct dolania_out *r)
 	bool fine;
 
 	collect(s, s->out->extractor.archive, &c);
-	fine = extractor_finish(&s->out->extractor, s->o->signal_fd, r);
-	r->archive_bytes = c.archive_bytes;
 	if (s->cancel_signal == 0)
 		s->cancel_signal = c.cancel_signal;
+	fine = extractor_finish(&s->out->extractor, s->o->signal_fd, &s->cancel_signal, r);
+	r->archive_bytes = c.archive_bytes;
 	/* The extractor's own trouble explains that of the sender; else the sender's is the cause. */
 	if (fine && !c.whole && c.why[0] != '\0') {
 		snprintf(r->why_not, sizeof(r->why_not), "%s", c.why);
@@ -187,7 +192,8 @@ void out_release(struct session *s)
 	if (s->out == NULL)
 		return;
 	if (s->out->extractor.pid > 0)
-		(void)extractor_finish(&s->out->extractor, s->o->signal_fd, &(struct dolania_out){ .listed = 0 });
+		(void)extractor_finish(&s->out->extractor, s->o->signal_fd, &s->cancel_signal,
+				       &(struct dolania_out){ .listed = 0 });
 	/* Made by us, and nothing was written to it. */
 	if (s->out->file >= 0) {
 		fd_close(&s->out->file);

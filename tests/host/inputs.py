@@ -1,0 +1,93 @@
+"""Packed inputs that are kept: never an old content, and only from a directory that is the caller's alone.
+
+The packing is done before KVM is asked, so no VM is needed to see it.
+"""
+import json
+import mmap
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+
+from lib import DOLANIA, TOP, Skip
+
+SETTLES_S = 3.2     # what changed later than two seconds ago is not kept
+TMPFS = "tmpfs"
+
+
+class Place:
+    """A directory of a file system on a disk, with a cache of its own."""
+
+    def __init__(self):
+        os.makedirs(f"{TOP}/build/tests", exist_ok=True)
+        self.top = tempfile.mkdtemp(dir=f"{TOP}/build/tests")
+        self.cache = f"{self.top}/cache"
+        os.mkdir(self.cache, 0o700)
+        os.mkdir(f"{self.top}/in")
+        self.file = f"{self.top}/in/f"
+        kind = subprocess.run(["stat", "-f", "-c", "%T", self.top], capture_output=True, text=True, check=True).stdout
+        if kind.strip() == TMPFS:
+            raise Skip("the checkout lies in a tmpfs")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        shutil.rmtree(self.top)
+
+    def pack(self):
+        """(was it kept from an earlier run, its digest)"""
+        subprocess.run([DOLANIA, "run", "--quiet", "--result", f"{self.top}/r", "--in", f"{self.top}/in", "-c", "true"],
+                       env={**os.environ, "XDG_CACHE_HOME": self.cache}, stdin=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
+        with open(f"{self.top}/r", encoding="utf-8") as f:
+            r = json.load(f)
+        digest = [m["sha256"] for m in r["measured"] if m["role"] == "input"]
+        if not r["inputs"] or not digest:
+            raise Skip(f"nothing is packed here: {r['end']['message']}")
+        return r["inputs"][0]["cached"], digest[0]
+
+
+def test_a_write_through_a_mapping_is_seen():
+    """Its page was dirty when the file was packed, so the write alone would give the file no new time."""
+    with Place() as p:
+        with open(p.file, "wb") as f:
+            f.write(b"version0".ljust(4096))
+        os.sync()
+        with open(p.file, "r+b") as f, mmap.mmap(f.fileno(), 4096) as m:
+            m[:8] = b"version1"
+            time.sleep(SETTLES_S)
+            first = p.pack()
+            m[:8] = b"version2"
+            second = p.pack()
+            time.sleep(SETTLES_S)
+            third = p.pack()
+    assert first[1] != second[1] and second[1] == third[1], (first, second, third)
+
+
+def test_an_unchanged_input_is_packed_once():
+    with Place() as p:
+        with open(p.file, "wb") as f:
+            f.write(b"x")
+        time.sleep(SETTLES_S)
+        first, second = p.pack(), p.pack()
+    assert not first[0] and second[0] and first[1] == second[1], (first, second)
+
+
+def test_a_cache_that_others_can_write_is_not_believed():
+    def opened(p):
+        os.chmod(f"{p.cache}/dolania", 0o777)
+
+    def given(p):
+        os.chown(f"{p.cache}/dolania/inputs", 1000, 1000)
+
+    for change in (opened, given) if os.geteuid() == 0 else (opened,):
+        with Place() as p:
+            with open(p.file, "wb") as f:
+                f.write(b"x")
+            time.sleep(SETTLES_S)
+            p.pack()
+            assert p.pack()[0]
+            change(p)
+            assert not p.pack()[0], change.__name__
