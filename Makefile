@@ -18,7 +18,7 @@ JOBS    ?= $(shell nproc)
 include tools/make/build.mk
 include tools/make/check.mk
 
-.PHONY: help setup packages kernel images image loopback build demo test test-full bench bench-check bench-picture bench-native surface install uninstall clean distclean
+.PHONY: help setup packages kernel images image loopback build demo test test-full bench bench-check bench-picture bench-work bench-native surface install uninstall clean distclean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ bench-check: setup
 #: make bench-picture   draws docs/boot.svg: where the instructions of a run go
 bench-picture: setup
 	@tests/bench/picture
+
+#: make bench-work  what work inside the VM costs beside the peer and the host; also build/bench-work.json
+bench-work: setup
+	@tests/bench/work
 
 #: make bench-native    wall-clock beside the peers that are installed; needs hardware KVM
 bench-native: setup

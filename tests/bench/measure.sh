@@ -3,7 +3,7 @@
 #
 # usage: measure.sh WHAT... in the checkout's directory
 #
-# Prints sections, each begun by a line "## NAME"; run reads them. REPEAT, WARM,
+# Prints sections, each begun by a line "## NAME"; run and work read them. REPEAT, WARM,
 # FEW, MANY, PHASES, PROFILED, PEER_FEW and PEER_MANY come in the environment.
 set -eu
 
@@ -12,15 +12,17 @@ command=$PWD/build/bin/dolania
 tracing=/sys/kernel/tracing
 
 # The peer, lean: no serial port, no legacy devices, no option ROM. $serial, $quiet and $more: for the look below.
-peer() { # COMMAND...: with QEMU's command line behind it
-	"$@" qemu-system-x86_64 \
-		-M microvm,acpi=off,isa-serial=${serial-off},rtc=off,pic=off,pit=off,x-option-roms=off \
-		-accel kvm -cpu host -m 128M -nodefaults -no-user-config -display none -no-reboot \
+machine() { # MEMORY IMAGE KERNEL-WORDS COMMAND...: with QEMU's command line behind it
+	memory=$1 image=$2 words=$3
+	shift 3
+	"$@" -M microvm,acpi=off,isa-serial=${serial-off},rtc=off,pic=off,pit=off,x-option-roms=off \
+		-accel kvm -cpu host -m "$memory" -nodefaults -no-user-config -display none -no-reboot \
 		-kernel "$PWD/build/bench/vmlinux-microvm" -initrd "$PWD/build/bench/microvm.cpio" \
-		-append "reboot=t ${quiet-quiet}" \
-		-drive "if=none,id=root,file=$PWD/build/share/dolania/images/base.erofs,format=raw,readonly=on" \
+		-append "reboot=t ${quiet-quiet} $words" \
+		-drive "if=none,id=root,file=$PWD/build/share/dolania/images/$image.erofs,format=raw,readonly=on" \
 		-device virtio-blk-device,drive=root ${more-}
 }
+peer() { machine 128M base "" "$@" qemu-system-x86_64; }
 # A peer that panics ends as one that is through: its console tells which.
 peer_works() {
 	serial=on quiet='' more='-serial stdio'
@@ -65,11 +67,52 @@ accesses() { # FUNCTION EVENT KEYS
 	echo "!hist:keys=$3" >$tracing/events/kvm/$2/trigger
 }
 
+# Work inside a VM: what job.c does there (with its image and input), and drive.c's counts for it.
+choose() { # JOB
+	image=base input=small
+	case $1 in
+	trip) counts="1 1 200 4" job="in 1" ;;
+	seq) counts="1 1 1 8" input=large job="seq /in/data 8388608" ;;
+	random) counts="1 1 1 4" input=large job="random /in/data 256" ;;
+	out) counts="1 8388608 1 4" job="out 8388608" ;;
+	in) counts="8388608 1 1 4" job="in 8388608" ;;
+	python) counts="1 1 1 3" image=python job="exec python3 -c pass" ;;
+	node) counts="1 1 1 3" image=node job="exec node -e 0" ;;
+	compile) counts="1 1 1 3" image=toolchain job="exec gcc -O2 -c -o /tmp/compile.o /in/compile.c" ;;
+	*) echo "measure.sh: $1?" >&2; exit 2 ;;
+	esac
+	input=$PWD/build/bench/work/$input
+}
+work_dolania() {
+	$bin/drive $counts "$command" run --quiet --wall off --output 1G --in-cache off --runtime $image --in "$input" \
+		--exec -- /in/job $job
+}
+# As much memory as dolania's guest has by default.
+work_microvm() {
+	modprobe vhost_vsock
+	machine 638M $image "job=\"/in/job $job\"" $bin/drive -v $counts qemu-system-x86_64 \
+		-drive "if=none,id=input,file=$input.erofs,format=raw,readonly=on" -device virtio-blk-device,drive=input \
+		-device vhost-vsock-device,guest-cid=3
+}
+# The same file and program in the emulated host itself; the images' programs do not run there.
+work_host() {
+	[ $image = base ] || return 0
+	mkdir -p /in
+	mount --bind "$input" /in
+	$bin/drive $counts /in/job $job
+	umount /in
+}
+work() { # HOW JOB
+	choose "$2"
+	if [ -e "build/share/dolania/images/$image.erofs" ]; then "work_$1"; else echo "missing $image"; fi
+}
+
 case "$*" in *dolania_in_*) keep_input ;; esac
 for what; do
 	echo "## $what"
 	name=${what%%.*}
 	case $what in
+	dolania_work.* | microvm_work.* | host_work.*) work "${name%_work}" "${what#*.}" ;;
 	microvm.works) (peer_works) ;;
 	microvm.cost) peer $bin/count 1 "$PEER_FEW" "$PEER_MANY" "$REPEAT" ;;
 	version.cost) $bin/count "$WARM" "$FEW" "$MANY" "$REPEAT" "$command" version ;;

@@ -76,8 +76,9 @@ def pack_input(tar):
         tar.addfile(info, io.BytesIO(f"{i:07}\n".encode() * (INPUT_BYTES // 8)))
 
 
-def pack_room(path, what):
-    """Everything the measured commands touch, for inside.sh to unpack on a tmpfs."""
+def pack_room(path, what, more=((), ())):
+    """Everything the measured commands touch, for inside.sh to unpack on a tmpfs.
+    more: (programs, (file, its name in the room)...)."""
     peer = any(map(is_peer, what))
     seen = set()
 
@@ -100,6 +101,10 @@ def pack_room(path, what):
 
         for file in ROOM_PROGRAMS + (PEER_PROGRAMS if peer else ()):
             put_program(file)
+        for file in more[0]:
+            put_program(file)
+        for file, name in more[1]:
+            put(file, name)
         for file in ROOM_FILES + (PEER_FILES if peer else ()):
             put(file)
         for file in ROOM_OURS + (PEER_OURS if peer else ()):
@@ -122,11 +127,11 @@ def wrap_qemu(arguments):
     return folder
 
 
-def measure(what, repeat=1, qemu=(), **counts):
+def measure(what, repeat=1, qemu=(), more=((), ()), **counts):
     """Runs the measurements in one emulated host; {what: its lines}.
-    qemu: more arguments for the emulated host's QEMU.  counts: as in RUNS."""
+    qemu: more arguments for the emulated host's QEMU.  more: as for pack_room.  counts: as in RUNS."""
     room = f"{OUT}/room.tar"
-    pack_room(room, what)
+    pack_room(room, what, more)
     env = {**os.environ, **RUNS, **counts, "REPEAT": str(repeat)}
     if qemu:
         env["PATH"] = wrap_qemu(qemu) + ":" + env["PATH"]

@@ -2,6 +2,7 @@
 # Builds the parts of the emulated KVM host in build/kvm-host/:
 #   vmlinux     Debian's kernel, unpacked from its .deb (nothing is installed)
 #   initrd      our agent as /init and the modules that KVM and 9p need
+#   deb         what of the package may be of use, unpacked; the bench takes vhost from it
 # Both are kept as long as what they are made from does not change.
 set -euo pipefail
 
@@ -60,6 +61,7 @@ fetch_kernel() {
 		'./lib/modules/*/kernel/fs/netfs/*' './lib/modules/*/kernel/fs/overlayfs/*' \
 		'./lib/modules/*/kernel/virt/*' './lib/modules/*/kernel/arch/x86/kvm/*' \
 		'./lib/modules/*/kernel/drivers/crypto/ccp/*' './lib/modules/*/kernel/fs/fscache/*' \
+		'./lib/modules/*/kernel/drivers/vhost/*' './lib/modules/*/kernel/net/vmw_vsock/*' \
 		2>"$work/tar.log" || [ -d "$work/deb/lib/modules" ] || die "cannot unpack $deb"
 	rm -f "$deb"
 	find "$work/deb/lib/modules" -name '*.ko.xz' -exec xz -d {} +
@@ -108,7 +110,7 @@ module_order() {
 	' "$1/modules.dep"
 }
 
-[ -e "$out/vmlinux" ] && [ -d "$out/deb" ] || fetch_kernel
+[ -e "$out/vmlinux" ] && compgen -G "$out/deb/lib/modules/*/kernel/drivers/vhost" >/dev/null || fetch_kernel
 
 root=$work/root
 mkdir -p "$root/dev"
