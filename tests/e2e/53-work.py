@@ -169,12 +169,12 @@ def test_a_copy_that_does_not_fit_on_the_disk():
         os.mkdir(top)
         write_file(top, "large", b"x" * (2 << 20))
         r = run("--work", top, "--scratch", "1M", "-c", "true")
-        assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "raise --scratch" in r.errtext, r
+        assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "raise it with --scratch" in r.errtext, r
         os.unlink(os.path.join(top, "large"))
         for i in range(400):                    # few bytes, but a block and an inode each
             write_file(top, str(i), "x")
         r = run("--work", top, "--scratch", "1M", "-c", "true")
-        assert (r.code, r.reason, r.errlines) == (125, "boot_failed", 1) and "raise --scratch" in r.errtext, r
+        assert (r.code, r.reason, r.errlines) == (125, "boot_failed", 1) and "raise it with --scratch" in r.errtext, r
 
 
 def test_a_directory_that_was_read_only_can_be_written_in():

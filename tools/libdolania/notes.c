@@ -9,32 +9,37 @@
 #include <string.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/policy.h"
 
 static void tell_tmp(struct session *s, const uint64_t *v)
 {
 	const uint64_t page = 4096, files = tmp_files_max(s->o);
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
+	const char *also;
 
 	dolania_format_bytes(s->o->tmp_bytes, size, sizeof(size));
+	policy_advice(s->o, SETTING_TMP, advice, sizeof(advice));
+	also = strncmp(advice, "raise", 5) == 0 ? " and --memory" : "";
 	if (v[WIRE_EXIT_TMP_BYTES] > s->o->tmp_bytes - page)
-		session_note(s, "/tmp is full (--tmp %s, together with /work); raise it with --tmp", size);
+		session_note(s, "/tmp is full (--tmp %s, together with /work); %s", size, advice);
 	else if (v[WIRE_EXIT_TMP_FILES] >= files)
-		session_note(s, "/tmp is full: it holds %" PRIu64 " files (--tmp %s, a file for each 2 KiB); raise it with "
-			     "--tmp and --memory", files, size);
+		session_note(s, "/tmp is full: it holds %" PRIu64 " files (--tmp %s, a file for each 2 KiB); %s%s", files,
+			     size, advice, also);
 }
 
 void notes_guest(struct session *s, const uint64_t *v)
 {
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
 
 	tell_tmp(s, v);
 	if (v[WIRE_EXIT_PIDS_REFUSED] > 0)
-		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 ")",
+		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 "); %s",
 			     v[WIRE_EXIT_PIDS_REFUSED], v[WIRE_EXIT_PIDS_REFUSED] == 1 ? "" : "es", s->o->pids,
-			     v[WIRE_EXIT_PIDS_PEAK]);
+			     v[WIRE_EXIT_PIDS_PEAK], policy_advice(s->o, SETTING_PIDS, advice, sizeof(advice)));
 	if (v[WIRE_EXIT_OOM_KILLS] > 0 && s->r->reason != DOLANIA_GUEST_OOM)
-		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s)", v[WIRE_EXIT_OOM_KILLS],
-			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
+		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s); %s", v[WIRE_EXIT_OOM_KILLS],
+			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
 }
 
 /* Windows line ends are the one cause that nobody sees. */
@@ -48,11 +53,12 @@ void notes_line_ends(struct session *s)
 
 static void tell_truncated(struct session *s, const char *name, const struct dolania_stream *t)
 {
-	char limit[32];
+	char limit[32], advice[POLICY_ADVICE_BYTES];
 
 	if (t->truncated)
-		session_note(s, "%s was cut after %s of %llu bytes; raise it with --output", name,
-			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
+		session_note(s, "%s was cut after %s of %llu bytes; %s", name,
+			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes,
+			     policy_advice(s->o, SETTING_OUTPUT, advice, sizeof(advice)));
 }
 
 void notes_output(struct session *s)
