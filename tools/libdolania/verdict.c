@@ -189,6 +189,11 @@ static void guest_panic(struct session *s)
 		session_fail(s, DOLANIA_GUEST_PANIC, "the guest's kernel crashed (triple fault)");
 }
 
+static void no_linux(struct session *s)
+{
+	session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
+}
+
 static void wall_limit(struct session *s)
 {
 	const struct report *p = &s->r->report;
@@ -196,6 +201,10 @@ static void wall_limit(struct session *s)
 	const char *when = p->t_started != 0 ? "" : p->t_ready != 0 ? " before the script started"
 								    : " while the guest was still booting";
 
+	if (p->t_ready == 0 && p->t_boot != 0 && kvm_is_unfit(s)) {
+		no_linux(s);
+		return;
+	}
 	session_fail(s, DOLANIA_WALL_LIMIT, "wall limit of %s reached%s; %s",
 		     dolania_format_ns(s->o->wall_ns, limit, sizeof(limit)), when,
 		     policy_advice(s->o, SETTING_WALL, advice, sizeof(advice)));
@@ -225,7 +234,7 @@ static void cancelled(struct session *s)
 		return;
 	}
 	if (s->kvm_unfit[0] != '\0' && s->cancel_signal == 0) {	/* we gave up, nobody asked us to */
-		session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
+		no_linux(s);
 		return;
 	}
 	s->r->code = s->cancel_signal != 0 ? s->cancel_signal : SIGTERM;
