@@ -27,11 +27,32 @@ static void tell_tmp(struct session *s, const uint64_t *v)
 			     size, advice, also);
 }
 
+static void tell_disks(struct session *s, uint64_t g_places)
+{
+	struct disk list[DISKS_MAX];
+	unsigned n = disk_list(s, list);
+
+	for (unsigned i = 1; i < n; i++) {
+		bool out = strcmp(list[i].role, "out") == 0;
+		char size[32], advice[POLICY_ADVICE_BYTES];
+
+		if (!list[i].writable || (g_places >> (i - 1) & 1) == 0)
+			continue;
+		session_note(s, "%s is full (%s %s%s); %s", list[i].place, out ? "--disk" : "--scratch",
+			     dolania_format_bytes(out ? s->o->disk_bytes : s->o->scratch_bytes, size, sizeof(size)),
+			     list[i].holds_copy ? ", together with /work" : "",
+			     policy_advice(s->o, out ? SETTING_DISK : SETTING_SCRATCH, advice, sizeof(advice)));
+	}
+	if ((g_places & WIRE_PLACES_OUT_LEFT) != 0 && s->o->out == NULL)
+		session_note(s, "what is in /out is gone with the machine; --out DIR returns it");
+}
+
 void notes_guest(struct session *s, const uint64_t *v)
 {
 	char size[32], advice[POLICY_ADVICE_BYTES];
 
 	tell_tmp(s, v);
+	tell_disks(s, v[WIRE_EXIT_PLACES]);
 	if (v[WIRE_EXIT_PIDS_REFUSED] > 0)
 		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 "); %s",
 			     v[WIRE_EXIT_PIDS_REFUSED], v[WIRE_EXIT_PIDS_REFUSED] == 1 ? "" : "es", s->o->pids,

@@ -40,12 +40,12 @@ static const struct setting table[SETTINGS] = {
 	[SETTING_DISK] = {
 		"disk", NULL, "disk_bytes", SETTING_SIZE, false, 100 * MIB, MIB, ANY,
 		"files in /out, and what comes back of them, with --out", "the guest's file system, and the host",
-		"ENOSPC in the script; what does not fit through is listed", FIELD(disk_bytes),
+		"ENOSPC in the script, and a note; what does not fit through is listed", FIELD(disk_bytes),
 	},
 	[SETTING_SCRATCH] = {
 		"scratch", NULL, "scratch_bytes", SETTING_SIZE, false, 0, 0, ANY,
 		"files in /scratch, a disk of the machine's own; 0: there is none", "the guest's file system",
-		"ENOSPC in the script", FIELD(scratch_bytes),
+		"ENOSPC in the script, and a note", FIELD(scratch_bytes),
 	},
 	[SETTING_OUTPUT] = {
 		"output", NULL, "output_bytes", SETTING_SIZE, false, 10 * MIB, 0, ANY,
