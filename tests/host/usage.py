@@ -23,3 +23,8 @@ def test_commands_without_arguments_refuse_them():
         for option in ("--help", "-h"):
             r = dolania(command, option)
             assert r.returncode == 0 and "dolania doctor" in r.stdout and r.stderr == "", r
+
+
+def test_a_command_that_is_nearly_one():
+    assert refused("runn", "x.sh", words=["'runn'"]).endswith("did you mean 'run'? ('dolania help' lists them)\n")
+    assert refused("frobnicate", words=["'frobnicate'"]).endswith("'frobnicate'; 'dolania help' lists them\n")

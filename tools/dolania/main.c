@@ -310,9 +310,10 @@ static int unknown_command(const char *command)
 
 	if (command[0] == '\0')
 		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
-	else if (like != NULL || access(command, F_OK) != 0)
-		say("unknown command '%s'%s%s%s; 'dolania help' lists them", command,
-		    like != NULL ? "; did you mean '" : "", like != NULL ? like : "", like != NULL ? "'?" : "");
+	else if (like != NULL)
+		say("unknown command '%s'; did you mean '%s'? ('dolania help' lists them)", command, like);
+	else if (access(command, F_OK) != 0)
+		say("unknown command '%s'; 'dolania help' lists them", command);
 	else
 		say("unknown command '%s'; to run that file: dolania run %s", command, command);
 	return STATUS_USAGE;
