@@ -28,3 +28,12 @@ def test_commands_without_arguments_refuse_them():
 def test_a_command_that_is_nearly_one():
     assert refused("runn", "x.sh", words=["'runn'"]).endswith("did you mean 'run'? ('dolania help' lists them)\n")
     assert refused("frobnicate", words=["'frobnicate'"]).endswith("'frobnicate'; 'dolania help' lists them\n")
+
+
+def test_an_option_is_no_other_options_value():
+    for args, name in ((("--append", "-c", "1"), "-c"), (("--env", "--quiet", "x.sh"), "--quiet"),
+                       (("--chdir", "--wall", "5s", "x.sh"), "--wall"), (("--policy", "--timeout", "5s", "x.sh"), "--timeout")):
+        refused("run", *args, words=[f"{args[0]} needs a value, and {name} is an option", f"{args[0]}={name}"])
+    # written so it is one, and the next error is told; a value may begin with '-' all the same
+    refused("run", "--append=-c", "none.sh", words=["none.sh: no such script"])
+    refused("run", "--chdir", "-x", "-c", "true", words=["--chdir -x: must be an absolute path"])
