@@ -37,3 +37,7 @@ def test_an_option_is_no_other_options_value():
     # written so it is one, and the next error is told; a value may begin with '-' all the same
     refused("run", "--append=-c", "none.sh", words=["none.sh: no such script"])
     refused("run", "--chdir", "-x", "-c", "true", words=["--chdir -x: must be an absolute path"])
+
+
+def test_a_size_of_out_without_it():
+    refused("run", "--disk", "5M", "-c", "true", words=["--disk", "--out DIR"])

@@ -327,6 +327,8 @@ void options_parse(struct command *c, int argc, char **argv)
 		wrong(c, c->run.form == DOLANIA_EXEC ? "--exec needs a program: dolania run --exec -- PROG [ARG...]"
 						     : "nothing to run: give FILE ('-' is stdin), -c CODE, "
 						       "or --exec -- PROG; 'dolania help run' tells more");
+	if (c->wish.given[SETTING_DISK] && c->run.out == NULL)
+		wrong(c, "--disk is the room in /out, and goes with --out DIR; without it nothing comes back");
 	if (c->result_file != NULL && strcmp(c->result_file, "-") == 0) {
 		c->result_file = NULL;
 		wrong(c, "--result -: for stdout write --result-fd 1, for a file of that name ./-");
