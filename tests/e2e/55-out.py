@@ -235,6 +235,10 @@ def test_wrong_places_cost_no_run():
         assert r.code == 125 and "only one" in r.errtext and not os.path.exists(f"{d}/a"), r
         r = run("--out", f"{d}/a", "--disk", "10", "-c", "true")
         assert r.code == 125 and "--disk" in r.errtext, r
+        for name in ("o.tgz", "o.tar.gz", "o.zip"):     # no directory of that name is made
+            r = run("--out", f"{d}/{name}", "-c", "true")
+            assert (r.code, r.reason) == (125, "usage") and "an archive is named FILE.tar" in r.errtext, r
+            assert not os.path.exists(f"{d}/{name}")
         assert content(d, "file") == b"precious"
         os.mkdir(f"{d}/elsewhere")
         os.symlink("elsewhere", f"{d}/link")     # put there by who owns the directory, perhaps
