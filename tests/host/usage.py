@@ -41,3 +41,12 @@ def test_an_option_is_no_other_options_value():
 
 def test_a_size_of_out_without_it():
     refused("run", "--disk", "5M", "-c", "true", words=["--disk", "--out DIR"])
+
+
+def test_a_script_that_is_in_the_directory_of_work():
+    with scratch() as d:
+        os.mkdir(f"{d}/proj")
+        write_file(d, "proj/main.py", "")
+        for work in (f"{d}/proj", f"{d}/proj/"):
+            refused("run", "--work", work, "main.py", words=[f"main.py: no such script; did you mean {d}/proj/main.py?"])
+        refused("run", "--work", f"{d}/proj", "other.py", words=["other.py: no such script; for code"])
