@@ -50,3 +50,9 @@ def test_a_script_that_is_in_the_directory_of_work():
         for work in (f"{d}/proj", f"{d}/proj/"):
             refused("run", "--work", work, "main.py", words=[f"main.py: no such script; did you mean {d}/proj/main.py?"])
         refused("run", "--work", f"{d}/proj", "other.py", words=["other.py: no such script; for code"])
+
+
+def test_a_file_that_is_no_image():
+    with scratch() as d:
+        path = write_file(d, "x.erofs", "text\n" * 1000)
+        refused("run", "--runtime", path, "-c", "true", words=[f"{path}: not an EROFS image", "dolania-image"])

@@ -127,8 +127,8 @@ static int check_image(struct session *s, int fd)
 		memcpy(&blocks, sb + BLOCKS, sizeof(blocks));
 	}
 	if (found != magic || sb[SHIFT] < 9 || sb[SHIFT] > 16)
-		return session_fail(s, DOLANIA_USAGE, "%s: not an EROFS image; make one with mkfs.erofs, "
-				    "or copy it again", s->image_path);
+		return session_fail(s, DOLANIA_USAGE, "%s: not an EROFS image; tools/image (installed: dolania-image) "
+				    "makes one; or copy it again", s->image_path);
 	if (fstat(fd, &st) < 0)
 		return session_fail(s, DOLANIA_HOST_IO, "%s: %s", s->image_path, strerror(errno));
 	if ((uint64_t)st.st_size < (uint64_t)blocks << sb[SHIFT])
