@@ -183,7 +183,13 @@ def test_fsize():
     assert (r.code, r.reason, r.result["end"]["code"]) == (153, "signaled", 25), r
     assert len(said(r, "SIGXFSZ", "--fsize 1M")) == 1
     r = run("--fsize", "1M", "-c", "trap '' XFSZ; dd if=/dev/zero of=/tmp/x bs=64k count=32; stat -c %s /tmp/x")
-    assert r.out == b"1048576\n", r
+    assert r.out == b"1048576\n" and r.errlines == 0, r
+    # a program of the script's: only its status tells
+    r = run("--fsize", "1M", "-c", "dd if=/dev/zero of=/tmp/x bs=64k count=32; exit $?")
+    assert (r.code, r.reason) == (153, "exited"), r
+    said(r, "note: status 153", "SIGXFSZ", "--fsize 1M", "raise it with --fsize")
+    r = run("-c", "exit 153")
+    assert (r.code, r.err) == (153, b""), r
 
 
 # --- output

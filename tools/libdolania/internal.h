@@ -177,6 +177,7 @@ uint64_t verdict_oom_kills(void);
 void notes_guest(struct session *s, const uint64_t *v);	/* of the last frame */
 void notes_output(struct session *s);
 void notes_line_ends(struct session *s);
+void notes_file_size(struct session *s, uint64_t g_status);	/* a script that exited with it */
 
 /* events.c */
 const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below REPORT_EV_KINDS; NULL for 0 */

@@ -6,6 +6,7 @@
  * compared, nothing more.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 #include "tools/libdolania/internal.h"
@@ -61,6 +62,20 @@ void notes_guest(struct session *s, const uint64_t *v)
 		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s); %s", v[WIRE_EXIT_OOM_KILLS],
 			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
 			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
+}
+
+/*
+ * A shell tells its own end by what ended the program that it ran: 128 and the
+ * signal.  A script may exit with that by itself, hence "may".
+ */
+void notes_file_size(struct session *s, uint64_t g_status)
+{
+	char size[32], advice[POLICY_ADVICE_BYTES];
+
+	if (g_status == 128 + SIGXFSZ && s->o->fsize_bytes != 0)
+		session_note(s, "status %d is what a shell makes of SIGXFSZ: a file may have grown beyond --fsize %s; %s",
+			     128 + SIGXFSZ, dolania_format_bytes(s->o->fsize_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_FSIZE, advice, sizeof(advice)));
 }
 
 /* Windows line ends are the one cause that nobody sees. */

@@ -35,7 +35,7 @@ static const struct setting table[SETTINGS] = {
 	[SETTING_FSIZE] = {
 		"fsize", NULL, "fsize_bytes", SETTING_SIZE, true, 0, 1, ANY,
 		"size of one file", "the guest's rlimit",
-		"SIGXFSZ in the script, or EFBIG where it ignores that", FIELD(fsize_bytes),
+		"SIGXFSZ in the script, or EFBIG where it ignores that; a note where a shell says so", FIELD(fsize_bytes),
 	},
 	[SETTING_DISK] = {
 		"disk", NULL, "disk_bytes", SETTING_SIZE, false, 100 * MIB, MIB, ANY,

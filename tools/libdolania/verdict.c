@@ -141,6 +141,7 @@ static void guest_exit(struct session *s)
 		session_fail(s, DOLANIA_EXITED, "%s", "");
 		if (code == 126 || code == 127)
 			notes_line_ends(s);
+		notes_file_size(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_SIGNALED && code >= 1 && code <= 64) {
 		kill_by_signal(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_NOT_EXECUTABLE) {
