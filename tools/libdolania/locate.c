@@ -155,13 +155,12 @@ static int check_runtime(struct session *s, const char *runtime)
 	return 0;
 }
 
-/* The recipes of rootfs/ that make setup does not build. */
+const char *const dolania_on_demand[] = { "node", "python-data", "toolchain", NULL };
+
 static bool is_on_demand(const char *runtime)
 {
-	static const char *const names[] = { "node", "python-data", "toolchain" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(runtime, names[i]) == 0)
+	for (size_t i = 0; dolania_on_demand[i] != NULL; i++)
+		if (strcmp(runtime, dolania_on_demand[i]) == 0)
 			return true;
 	return false;
 }
