@@ -7,6 +7,8 @@
 #include <sys/statfs.h>
 #include <sys/wait.h>
 
+#include <linux/magic.h>
+
 #include "collect.h"
 
 static uint64_t time_ns(struct timeval t)
@@ -45,7 +47,37 @@ static void set_tmp(uint64_t v[])
 	v[WIRE_EXIT_TMP_FILES] = fs.f_files - fs.f_ffree;
 }
 
-struct wire_frame collect_exit(const struct relay *r)
+/* A block of data may need as many blocks more that tell where it lies. */
+enum { BLOCKS_OF_A_BLOCK = 4 };
+
+static int is_full(const char *place)
+{
+	struct statfs fs;
+
+	return statfs(place, &fs) == 0 && (fs.f_bavail < BLOCKS_OF_A_BLOCK || fs.f_ffree == 0);
+}
+
+/* In memory, where the host does not ask for it. */
+static int out_is_left(void)
+{
+	struct statfs fs;
+
+	return statfs("/out", &fs) == 0 && fs.f_type == TMPFS_MAGIC && fs.f_files - fs.f_ffree > 1;
+}
+
+static uint64_t places(const struct job *job)
+{
+	uint64_t found = 0;
+
+	for (uint32_t i = 0; i < job->h.disks; i++)
+		if ((job->h.writable_disks >> i & 1) != 0 && is_full(job->disks[i]))
+			found |= 1ull << i;
+	if (!(job->h.flags & WIRE_JOB_OUT) && out_is_left())
+		found |= WIRE_PLACES_OUT_LEFT;
+	return found;
+}
+
+struct wire_frame collect_exit(const struct relay *r, const struct job *job)
 {
 	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
 	struct cgroup_figures figures = cgroup_read(r->group);
@@ -65,6 +97,7 @@ struct wire_frame collect_exit(const struct relay *r)
 	v[WIRE_EXIT_PIDS_REFUSED] = figures.pids_refused;
 	v[WIRE_EXIT_MONOTONIC_NS] = r->ended_ns;
 	set_tmp(v);
+	v[WIRE_EXIT_PLACES] = places(job);
 	return frame;
 }
 

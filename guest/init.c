@@ -133,7 +133,7 @@ static int tell_end(const struct init *g)
 	} else {
 		if (!g->relay.started_sent && g->run.exec_error == 0)
 			frames[n++] = relay_started_frame(&g->run);
-		frames[n++] = collect_exit(&g->relay);
+		frames[n++] = collect_exit(&g->relay, &g->job);
 	}
 	return link_send(g->control, frames, n * sizeof frames[0]);
 }

@@ -126,7 +126,11 @@ enum wire_exit {
 	WIRE_EXIT_MONOTONIC_NS,	/* when the script ended */
 	WIRE_EXIT_TMP_BYTES,	/* of tmp_bytes in use when the script ended */
 	WIRE_EXIT_TMP_FILES,	/* of tmp_files */
+	WIRE_EXIT_PLACES,	/* enum wire_places, and bit 0 for disk 1, ...: no room was left on it at the end */
 	WIRE_EXIT_FIELDS,
+};
+enum wire_places {
+	WIRE_PLACES_OUT_LEFT = 1u << 31,	/* files in /out, without WIRE_JOB_OUT: nobody takes them */
 };
 enum wire_exit_kind {
 	WIRE_KIND_EXITED = 1,
@@ -168,6 +172,7 @@ enum wire_step {
 	WIRE_STEP_COLLECT = 22,	/* mounting or sending what another guest left */
 };
 enum { WIRE_FRAME_VALUES = 15 };
+_Static_assert((int)WIRE_EXIT_FIELDS <= (int)WIRE_FRAME_VALUES, "the last frame has a place for each");
 
 struct wire_frame {
 	uint32_t magic;

@@ -32,7 +32,7 @@ def oom(r, memory):
 def test_fork_bomb_is_refused_and_counted():
     r = run("--pids", "10", "-c", "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 30 & done; echo not reached")
     assert r.reason == "exited" and r.code != 0, r
-    said(r, "note: guest refused", "new process", "--pids 10", "peak 10")
+    said(r, "note: guest refused", "new process", "--pids 10", "peak 10", "raise it with --pids")
     assert used(r, "pids") == {"allowed": 10, "host": None, "guest": 10}
     assert used(r, "pids_refused")["guest"] > 0
 
@@ -183,7 +183,13 @@ def test_fsize():
     assert (r.code, r.reason, r.result["end"]["code"]) == (153, "signaled", 25), r
     assert len(said(r, "SIGXFSZ", "--fsize 1M")) == 1
     r = run("--fsize", "1M", "-c", "trap '' XFSZ; dd if=/dev/zero of=/tmp/x bs=64k count=32; stat -c %s /tmp/x")
-    assert r.out == b"1048576\n", r
+    assert r.out == b"1048576\n" and r.errlines == 0, r
+    # a program of the script's: only its status tells
+    r = run("--fsize", "1M", "-c", "dd if=/dev/zero of=/tmp/x bs=64k count=32; exit $?")
+    assert (r.code, r.reason) == (153, "exited"), r
+    said(r, "note: status 153", "SIGXFSZ", "--fsize 1M", "raise it with --fsize")
+    r = run("-c", "exit 153")
+    assert (r.code, r.err) == (153, b""), r
 
 
 # --- output
@@ -220,6 +226,26 @@ def test_output_limit_kills_where_the_policy_says_so():
         assert (r.code, r.reason) == (123, "output_limit"), r
         r = run("--policy", policy, "--output", "1K", "-c", "head -c 1024 /dev/zero")
         assert (r.code, r.reason) == (0, "exited"), r
+
+
+# --- what to do about it
+
+def test_what_the_policy_refuses_is_not_advised():
+    """The line names who allows no more; a limit that was set lower by an option can be raised by it."""
+    with scratch() as d:
+        policy = write_file(d, "my.ini", "[policy]\nlike = standard\n[limits]\nwall = 30s\npids = 4\noutput = 1K\ntmp = 1M\n"
+                                         "[allow]\nraise = tmp\n")
+        code = ("dd if=/dev/zero of=/tmp/x bs=64k 2>/dev/null; head -c 2000 /dev/zero; "
+                "(for i in 1 2 3 4 5; do sleep 300 & done); exec sleep 300")
+        r = run("--policy", policy, "-c", code)
+        assert r.reason == "wall_limit" and r.result["end"]["message"] == \
+            f"wall limit of 30s reached; the policy '{policy}' allows no more", r
+        said(r, "note: stdout was cut after 1K", f"the policy '{policy}' allows no more")
+        r = run("--policy", policy, "--output", "10", "-c", code.replace("exec sleep 300", "exit 3"))
+        assert r.code == 3, r
+        said(r, "note: guest refused", "--pids 4", f"the policy '{policy}' allows no more")
+        said(r, "note: /tmp is full", "raise it with --tmp")
+        said(r, "note: stdout was cut after 10 ", "raise it with --output")
 
 
 # --- all of them at once

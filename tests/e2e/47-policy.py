@@ -45,6 +45,8 @@ def test_the_sites_ceiling_is_over_every_policy():
         assert limits["memory_bytes"] == 512 << 20 and len(r.out) == 1024, r       # of the policy: the site is silent
         policy = r.result["policy"]
         assert policy["name"] == "standard" and policy["site"]["file"] == "/etc/dolania/site.ini", policy
+        assert r.errtext == "dolania: note: stdout was cut after 1K of 2700 bytes; this site allows no more " \
+            "(/etc/dolania/site.ini, line 4)\n", r
         assert len(policy["site"]["sha256"]) == 64 and policy["execute"] == "image-only", policy
         # what is tighter is taken, from the options and from the policy
         r = run("--pids", "5", "--wall", "29s", "-c", "true", before=before)

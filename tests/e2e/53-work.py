@@ -110,6 +110,12 @@ def test_work_and_in_together():
                 "cat a /in/d data/d src/b2; ls; echo x >data/n 2>/dev/null || echo read-only; echo x >src/n && cat src/n")
         assert r.code == 0, r
         assert r.out == b"first\ninput\ninput\ninput\na\ndata\nlink\nread-only\nsrc\nread-only\nx\n", r
+        # where the copy has something too, the input is seen; the host's is what it was
+        r = run("--work", top, "--in", f"{data}/d:/work/a", "--in", f"{data}:/work/src", "-c", "cat a src/d; ls src; "
+                "(echo x >a) 2>/dev/null || echo read-only")
+        assert (r.code, r.out) == (0, b"input\ninput\nd\nread-only\n"), r
+        with open(os.path.join(top, "a"), encoding="utf-8") as f:
+            assert f.read() == "first\n"
         r = run("--work", top, "--in", f"{data}:/work", "-c", "true")
         assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "--work" in r.errtext, r
 
@@ -169,12 +175,12 @@ def test_a_copy_that_does_not_fit_on_the_disk():
         os.mkdir(top)
         write_file(top, "large", b"x" * (2 << 20))
         r = run("--work", top, "--scratch", "1M", "-c", "true")
-        assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "raise --scratch" in r.errtext, r
+        assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "raise it with --scratch" in r.errtext, r
         os.unlink(os.path.join(top, "large"))
         for i in range(400):                    # few bytes, but a block and an inode each
             write_file(top, str(i), "x")
         r = run("--work", top, "--scratch", "1M", "-c", "true")
-        assert (r.code, r.reason, r.errlines) == (125, "boot_failed", 1) and "raise --scratch" in r.errtext, r
+        assert (r.code, r.reason, r.errlines) == (125, "boot_failed", 1) and "raise it with --scratch" in r.errtext, r
 
 
 def test_a_directory_that_was_read_only_can_be_written_in():

@@ -186,6 +186,7 @@ def test_one_file_may_fill_it():
         size = int(r.text)
         assert 2000000 < size <= 2 << 20 and r.result["out"]["complete"], r
         assert os.path.getsize(f"{d}/o/full") == size
+        assert r.result["end"]["notes"] == ["/out is full (--disk 2M); raise it with --disk"], r
 
 
 def test_an_archive_is_kept_as_it_is():
@@ -207,6 +208,9 @@ def test_without_it_nothing_changes():
     r = run("-c", "echo x > /out/f && grep -c ' /out tmpfs' /proc/mounts")
     assert r.text == "1\n" and r.result["out"] is None and len(r.result["host"]["disks"]) == 1, r
     assert r.result["host"]["discard"]["disk_bytes"] == 0 == r.result["host"]["discard"]["collector_bytes"]
+    assert r.result["end"]["notes"] == ["what is in /out is gone with the machine; --out DIR returns it"], r
+    r = run("-c", "echo x > /out/f && rm /out/f; ls -A /out")
+    assert (r.code, r.out, r.err) == (0, b"", b""), r
 
 
 def test_both_disks_and_the_second_vm_are_overwritten():
@@ -231,6 +235,10 @@ def test_wrong_places_cost_no_run():
         assert r.code == 125 and "only one" in r.errtext and not os.path.exists(f"{d}/a"), r
         r = run("--out", f"{d}/a", "--disk", "10", "-c", "true")
         assert r.code == 125 and "--disk" in r.errtext, r
+        for name in ("o.tgz", "o.tar.gz", "o.zip"):     # no directory of that name is made
+            r = run("--out", f"{d}/{name}", "-c", "true")
+            assert (r.code, r.reason) == (125, "usage") and "an archive is named FILE.tar" in r.errtext, r
+            assert not os.path.exists(f"{d}/{name}")
         assert content(d, "file") == b"precious"
         os.mkdir(f"{d}/elsewhere")
         os.symlink("elsewhere", f"{d}/link")     # put there by who owns the directory, perhaps

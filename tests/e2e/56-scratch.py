@@ -14,6 +14,7 @@ def test_a_disk_of_its_own():
     assert lines[2] == lines[3] == "script" and "nosuid" in lines[4] and "nodev" in lines[4] and "ext2" in lines[4], r
     assert lines[5] == "kept" and lines[6] == "runs" and lines[7] == "1" and b"No space left" in r.err, r
     assert 6 << 20 < int(lines[8]) <= 8 << 20, r
+    assert r.errtext.splitlines()[-1] == "dolania: note: /scratch is full (--scratch 8M); raise it with --scratch", r
     assert r.result["limits"]["scratch_bytes"] == 8 << 20
     assert r.result["host"]["discard"]["disk_bytes"] > 7 << 20 and r.result["host"]["discard"]["complete"], r
 
@@ -22,6 +23,13 @@ def test_it_is_not_the_scripts_memory():
     """More on the disk than --memory allows."""
     r = run("--scratch", "64M", "--memory", "16M", "-c", "dd if=/dev/zero of=/scratch/f bs=1M count=30; stat -c %s /scratch/f")
     assert r.code == 0 and r.text == "31457280\n", r
+    assert "is full" not in r.errtext, r
+
+
+def test_full_of_files():
+    """No room is left where there are no more inodes, too."""
+    r = run("--scratch", "1M", "-c", "cd /scratch; i=0; while echo -n 2>/dev/null >f$i; do i=$((i+1)); done; echo $i")
+    assert r.code == 0 and 100 < int(r.text) < 400 and "note: /scratch is full" in r.errtext, r
 
 
 def test_it_is_gone():

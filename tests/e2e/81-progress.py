@@ -85,6 +85,7 @@ def test_what_is_being_done_is_told_and_nothing_is_left_of_it():
     assert re.search(rb"\rdolania: running \d+s/[\dms]+\x1b\[K", seen), seen
     assert len(set(re.findall(rb"running (\d+)s", seen))) >= 4, seen
     assert shown(seen) == ([b"one", b"two"], b""), seen
+    assert b"collecting" not in seen, seen              # there is nothing to collect
     # no more than four a second, and nothing in the first half
     draws = [t for t, data in moments for _ in LINE.findall(data)]
     assert len(draws) <= 4 * (draws[-1] - draws[0]) + 2, (len(draws), draws[-1] - draws[0])

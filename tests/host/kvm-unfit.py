@@ -29,6 +29,16 @@ def test_run_says_that_this_kvm_cannot_boot_linux():
 
 
 @needs("build/bin/dolania")
+def test_a_short_wall_limit_does_not_hide_it():
+    """Also where the limit strikes before the run would have begun to doubt."""
+    unfit_or_skip()
+    for wall in ("1s", "2s"):
+        r = run("--wall", wall, "-c", "echo no", timeout=20)
+        assert (r.code, r.reason, r.errlines) == (125, "host_unsupported", 1) and "KVM" in r.errtext, r
+        assert "--wall" not in r.errtext, r
+
+
+@needs("build/bin/dolania")
 def test_doctor_says_that_this_kvm_cannot_boot_linux():
     unfit_or_skip()
     r = subprocess.run([DOLANIA, "doctor"], capture_output=True, text=True, timeout=20, check=False)

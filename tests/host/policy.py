@@ -80,6 +80,14 @@ def test_good_files():
         assert status == 0, (text, said)
 
 
+def test_a_runtime_that_is_not_here_is_noted():
+    """With status 0: its image may be made later."""
+    status, said = check(like("[allow]\nruntimes = base, pyhton, node, python-data, ./mine.erofs, cobol\n"))
+    assert status == 0, said
+    assert said == ("dolania: note: p.ini:4: runtimes: there is no image 'pyhton' here; did you mean 'python'?\n"
+                    "dolania: note: p.ini:4: runtimes: there is no image 'cobol' here\n"), said
+
+
 def test_shipped_policies_are_good_and_shown_as_they_can_be_read_again():
     for name in ("provisional", "standard", "trusted"):
         assert dolania("policy", "check", name).returncode == 0

@@ -310,11 +310,21 @@ static int unknown_command(const char *command)
 
 	if (command[0] == '\0')
 		say("no command; use 'dolania run SCRIPT', or 'dolania help'");
-	else if (like != NULL || access(command, F_OK) != 0)
-		say("unknown command '%s'%s%s%s; 'dolania help' lists them", command,
-		    like != NULL ? "; did you mean '" : "", like != NULL ? like : "", like != NULL ? "'?" : "");
+	else if (like != NULL)
+		say("unknown command '%s'; did you mean '%s'? ('dolania help' lists them)", command, like);
+	else if (access(command, F_OK) != 0)
+		say("unknown command '%s'; 'dolania help' lists them", command);
 	else
 		say("unknown command '%s'; to run that file: dolania run %s", command, command);
+	return STATUS_USAGE;
+}
+
+/* `command` has no arguments, but for a wish to know what it does. */
+static int takes_nothing(const char *command, const char *argument)
+{
+	if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0)
+		return help_print(command);
+	say("%s %s: '%s' takes no arguments; 'dolania help' tells what there is", command, argument, command);
 	return STATUS_USAGE;
 }
 
@@ -337,7 +347,9 @@ int main(int argc, char **argv)
 	if (strcmp(command, "completion") == 0)
 		return command_completion(argc - 2, argv + 2);
 	if (strcmp(command, "doctor") == 0)
-		return argc > 2 ? help_print("doctor") : doctor();
+		return argc > 2 ? takes_nothing("doctor", argv[2]) : doctor();
+	if (argc > 2 && (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0))
+		return takes_nothing("version", argv[2]);
 	if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0) {
 		printf("dolania %s\n", DOLANIA_VERSION);
 		return fflush(stdout) == 0 ? 0 : STATUS_USAGE;

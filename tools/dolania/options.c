@@ -226,11 +226,22 @@ struct word {
 	int words;			/* that it takes with its value */
 };
 
-/* The value of an option that takes one; false if there is none. */
+static bool is_option(const char *word)
+{
+	for (size_t i = 0; i < OPTIONS; i++)
+		if (strcmp(table[i].name, word) == 0)
+			return true;
+	return strncmp(word, "--", 2) == 0 && setting_find(word + 2, strlen(word + 2)) != NULL;
+}
+
+/* The value of an option that takes one; false if there is none, or another option stands in its place. */
 static bool has_value(struct command *c, const struct word *w)
 {
 	if (w->value == NULL)
 		wrong(c, "%.*s needs a value", (int)w->n, w->name);
+	else if (w->words == 2 && w->name[1] == '-' && is_option(w->value))
+		wrong(c, "%.*s needs a value, and %s is an option; where it is the value, write %.*s=%s", (int)w->n, w->name,
+		      w->value, (int)w->n, w->name, w->value);
 	return w->value != NULL;
 }
 
@@ -294,12 +305,8 @@ void options_parse(struct command *c, int argc, char **argv)
 	c->result_fd = -1;
 	c->env = calloc((size_t)argc + 1, sizeof(*c->env));
 	c->in = calloc((size_t)argc + 1, sizeof(*c->in));
-	if (c->env == NULL || c->in == NULL) {
-		wrong(c, "no memory for the options");
-		return;
-	}
 	c->used = calloc((size_t)argc + 1, sizeof(*c->used));
-	if (c->used == NULL) {
+	if (c->env == NULL || c->in == NULL || c->used == NULL) {
 		wrong(c, "no memory for the options");
 		return;
 	}
@@ -320,6 +327,8 @@ void options_parse(struct command *c, int argc, char **argv)
 		wrong(c, c->run.form == DOLANIA_EXEC ? "--exec needs a program: dolania run --exec -- PROG [ARG...]"
 						     : "nothing to run: give FILE ('-' is stdin), -c CODE, "
 						       "or --exec -- PROG; 'dolania help run' tells more");
+	if (c->wish.given[SETTING_DISK] && c->run.out == NULL)
+		wrong(c, "--disk is the room in /out, and goes with --out DIR; without it nothing comes back");
 	if (c->result_file != NULL && strcmp(c->result_file, "-") == 0) {
 		c->result_file = NULL;
 		wrong(c, "--result -: for stdout write --result-fd 1, for a file of that name ./-");

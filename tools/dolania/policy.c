@@ -3,7 +3,7 @@
  * policy.c - `dolania policy`: what a policy is, on this host, or what is wrong with it.
  *
  *	show [NAME|FILE]   the effective values, as a policy file
- *	check NAME|FILE    silence, or the first error with file and line
+ *	check NAME|FILE    silence, or the first error with file and line; a note for a runtime that is not here
  *	list               the names there are
  *	table              all of them side by side, as Markdown
  */
@@ -110,11 +110,61 @@ static int show(const char *name)
 	return fflush(stdout) == 0 ? 0 : STATUS_USAGE;
 }
 
+/* The runtimes that can be meant, ours and the images here; `room` for their text. */
+static void known_runtimes(const char *names[], size_t most, char *text, size_t room)
+{
+	struct dolania_paths paths;
+	size_t n = 0;
+	char *rest = text;
+
+	snprintf(text, room, "none");
+	if (dolania_locate(&paths) == 0)
+		dolania_list_runtimes(&paths, text, room);
+	names[n++] = "base";
+	names[n++] = "python";
+	for (size_t i = 0; dolania_on_demand[i] != NULL; i++)
+		names[n++] = dolania_on_demand[i];
+	for (char *word; n < most && (word = strsep(&rest, ", ")) != NULL; )
+		if (word[0] != '\0')
+			names[n++] = word;
+	names[n] = NULL;
+}
+
+/* No error: an image can be made when the policy is there already, and a policy be checked where it is not used. */
+static void note_runtimes(const struct dolania_policy *p)
+{
+	enum { MOST = 256 };
+	const char *names[MOST + 1], *like;
+	char text[8192], line[DOLANIA_LINE * 2];
+
+	known_runtimes(names, MOST, text, sizeof(text));
+	for (unsigned i = 0; p->line[POLICY_RUNTIMES] != 0 && i < p->runtimes.count; i++) {
+		const char *word = p->runtimes.word[i];
+		size_t k = 0;
+
+		while (names[k] != NULL && strcmp(names[k], word) != 0)
+			k++;
+		if (names[k] != NULL || strchr(word, '/') != NULL)
+			continue;
+		like = nearest(word, names);
+		snprintf(line, sizeof(line), "note: %.300s:%u: runtimes: there is no image '%s' here%s%s%s", p->file,
+			 p->line[POLICY_RUNTIMES], word, like != NULL ? "; did you mean '" : "", like != NULL ? like : "",
+			 like != NULL ? "'?" : "");
+		for (char *at = line; *at != '\0'; at++)	/* of the file's path */
+			if ((unsigned char)*at < 0x20 || *at == 0x7f)
+				*at = '?';
+		(void)complain(line);
+	}
+}
+
 static int check(const char *name)
 {
 	static struct world w;
 
-	return load(&w, name) < 0 ? complain(w.error) : 0;
+	if (load(&w, name) < 0)
+		return complain(w.error);
+	note_runtimes(&w.policy);
+	return 0;
 }
 
 static int list(void)

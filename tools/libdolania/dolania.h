@@ -222,6 +222,8 @@ struct dolania_paths {
 	char vmm[4096], kernel[4096], loopback[4096], initrd[4096], images[4096];
 };
 int dolania_locate(struct dolania_paths *p);
+/* The runtimes of ours that 'make setup' does not build; ended by NULL. */
+extern const char *const dolania_on_demand[];
 /* "base, python": the names of the images there; "none". */
 void dolania_list_runtimes(const struct dolania_paths *p, char *to, size_t room);
 

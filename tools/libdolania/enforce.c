@@ -20,12 +20,13 @@ static bool end_for(struct session *s, enum dolania_reason why)
 
 static bool output_ends(struct session *s, const char *name, const struct dolania_stream *t)
 {
-	char limit[32];
+	char limit[32], advice[POLICY_ADVICE_BYTES];
 
 	if (!t->truncated)
 		return false;
-	snprintf(s->policy_why, sizeof(s->policy_why), "the script wrote more than %s to %s; raise it with --output",
-		 dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), name);
+	snprintf(s->policy_why, sizeof(s->policy_why), "the script wrote more than %s to %s; %s",
+		 dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), name,
+		 policy_advice(s->o, SETTING_OUTPUT, advice, sizeof(advice)));
 	return end_for(s, DOLANIA_OUTPUT_LIMIT);
 }
 

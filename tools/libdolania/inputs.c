@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/policy.h"
 
 #define IN "/in"
 #define WORK "/work"
@@ -258,11 +259,11 @@ int inputs_check_script(struct session *s)
 
 static int copy_too_large(struct session *s, enum dolania_reason why)
 {
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
 
-	return session_fail(s, why, "--work %s: the copy does not fit into --scratch (now %s), where all of it is kept; "
-			    "raise --scratch", s->o->work_dir,
-			    dolania_format_bytes(s->o->scratch_bytes, size, sizeof(size)));
+	return session_fail(s, why, "--work %s: the copy does not fit into --scratch (now %s), where all of it is kept; %s",
+			    s->o->work_dir, dolania_format_bytes(s->o->scratch_bytes, size, sizeof(size)),
+			    policy_advice(s->o, SETTING_SCRATCH, advice, sizeof(advice)));
 }
 
 int inputs_check_room(struct session *s)

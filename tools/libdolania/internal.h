@@ -76,6 +76,7 @@ struct session {
 	int events_error;		/* errno of the first line that could not be written */
 	const struct session *collecting;	/* not NULL: the second VM of that one (collect.c) */
 	struct out_target *out;		/* --out; NULL: none */
+	bool kvm_asked;
 	char kvm_unfit[256];		/* why this KVM cannot boot a Linux; "": it can, or was not asked */
 };
 
@@ -165,6 +166,9 @@ void spawn_release(struct session *s);
 /* supervise.c: from spawn to the VMM's last byte. */
 void supervise(struct session *s);
 
+/* doubt.c: whether this KVM cannot boot a Linux; s->kvm_unfit says why. */
+bool kvm_is_unfit(struct session *s);
+
 /* verdict.c: what report and wait status say. */
 void verdict(struct session *s);
 uint64_t verdict_oom_kills(void);
@@ -173,6 +177,7 @@ uint64_t verdict_oom_kills(void);
 void notes_guest(struct session *s, const uint64_t *v);	/* of the last frame */
 void notes_output(struct session *s);
 void notes_line_ends(struct session *s);
+void notes_file_size(struct session *s, uint64_t g_status);	/* a script that exited with it */
 
 /* events.c */
 const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below REPORT_EV_KINDS; NULL for 0 */

@@ -127,8 +127,8 @@ static int check_image(struct session *s, int fd)
 		memcpy(&blocks, sb + BLOCKS, sizeof(blocks));
 	}
 	if (found != magic || sb[SHIFT] < 9 || sb[SHIFT] > 16)
-		return session_fail(s, DOLANIA_USAGE, "%s: not an EROFS image; make one with mkfs.erofs, "
-				    "or copy it again", s->image_path);
+		return session_fail(s, DOLANIA_USAGE, "%s: not an EROFS image; tools/image (installed: dolania-image) "
+				    "makes one; or copy it again", s->image_path);
 	if (fstat(fd, &st) < 0)
 		return session_fail(s, DOLANIA_HOST_IO, "%s: %s", s->image_path, strerror(errno));
 	if ((uint64_t)st.st_size < (uint64_t)blocks << sb[SHIFT])
@@ -155,13 +155,12 @@ static int check_runtime(struct session *s, const char *runtime)
 	return 0;
 }
 
-/* The recipes of rootfs/ that make setup does not build. */
+const char *const dolania_on_demand[] = { "node", "python-data", "toolchain", NULL };
+
 static bool is_on_demand(const char *runtime)
 {
-	static const char *const names[] = { "node", "python-data", "toolchain" };
-
-	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-		if (strcmp(runtime, names[i]) == 0)
+	for (size_t i = 0; dolania_on_demand[i] != NULL; i++)
+		if (strcmp(runtime, dolania_on_demand[i]) == 0)
 			return true;
 	return false;
 }

@@ -6,35 +6,76 @@
  * compared, nothing more.
  */
 #include <inttypes.h>
+#include <signal.h>
 #include <string.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/policy.h"
 
 static void tell_tmp(struct session *s, const uint64_t *v)
 {
 	const uint64_t page = 4096, files = tmp_files_max(s->o);
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
+	const char *also;
 
 	dolania_format_bytes(s->o->tmp_bytes, size, sizeof(size));
+	policy_advice(s->o, SETTING_TMP, advice, sizeof(advice));
+	also = strncmp(advice, "raise", 5) == 0 ? " and --memory" : "";
 	if (v[WIRE_EXIT_TMP_BYTES] > s->o->tmp_bytes - page)
-		session_note(s, "/tmp is full (--tmp %s, together with /work); raise it with --tmp", size);
+		session_note(s, "/tmp is full (--tmp %s, together with /work); %s", size, advice);
 	else if (v[WIRE_EXIT_TMP_FILES] >= files)
-		session_note(s, "/tmp is full: it holds %" PRIu64 " files (--tmp %s, a file for each 2 KiB); raise it with "
-			     "--tmp and --memory", files, size);
+		session_note(s, "/tmp is full: it holds %" PRIu64 " files (--tmp %s, a file for each 2 KiB); %s%s", files,
+			     size, advice, also);
+}
+
+static void tell_disks(struct session *s, uint64_t g_places)
+{
+	struct disk list[DISKS_MAX];
+	unsigned n = disk_list(s, list);
+
+	for (unsigned i = 1; i < n; i++) {
+		bool out = strcmp(list[i].role, "out") == 0;
+		char size[32], advice[POLICY_ADVICE_BYTES];
+
+		if (!list[i].writable || (g_places >> (i - 1) & 1) == 0)
+			continue;
+		session_note(s, "%s is full (%s %s%s); %s", list[i].place, out ? "--disk" : "--scratch",
+			     dolania_format_bytes(out ? s->o->disk_bytes : s->o->scratch_bytes, size, sizeof(size)),
+			     list[i].holds_copy ? ", together with /work" : "",
+			     policy_advice(s->o, out ? SETTING_DISK : SETTING_SCRATCH, advice, sizeof(advice)));
+	}
+	if ((g_places & WIRE_PLACES_OUT_LEFT) != 0 && s->o->out == NULL)
+		session_note(s, "what is in /out is gone with the machine; --out DIR returns it");
 }
 
 void notes_guest(struct session *s, const uint64_t *v)
 {
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
 
 	tell_tmp(s, v);
+	tell_disks(s, v[WIRE_EXIT_PLACES]);
 	if (v[WIRE_EXIT_PIDS_REFUSED] > 0)
-		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 ")",
+		session_note(s, "guest refused %" PRIu64 " new process%s (--pids %" PRIu32 ", peak %" PRIu64 "); %s",
 			     v[WIRE_EXIT_PIDS_REFUSED], v[WIRE_EXIT_PIDS_REFUSED] == 1 ? "" : "es", s->o->pids,
-			     v[WIRE_EXIT_PIDS_PEAK]);
+			     v[WIRE_EXIT_PIDS_PEAK], policy_advice(s->o, SETTING_PIDS, advice, sizeof(advice)));
 	if (v[WIRE_EXIT_OOM_KILLS] > 0 && s->r->reason != DOLANIA_GUEST_OOM)
-		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s)", v[WIRE_EXIT_OOM_KILLS],
-			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
+		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s); %s", v[WIRE_EXIT_OOM_KILLS],
+			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
+}
+
+/*
+ * A shell tells its own end by what ended the program that it ran: 128 and the
+ * signal.  A script may exit with that by itself, hence "may".
+ */
+void notes_file_size(struct session *s, uint64_t g_status)
+{
+	char size[32], advice[POLICY_ADVICE_BYTES];
+
+	if (g_status == 128 + SIGXFSZ && s->o->fsize_bytes != 0)
+		session_note(s, "status %d is what a shell makes of SIGXFSZ: a file may have grown beyond --fsize %s; %s",
+			     128 + SIGXFSZ, dolania_format_bytes(s->o->fsize_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_FSIZE, advice, sizeof(advice)));
 }
 
 /* Windows line ends are the one cause that nobody sees. */
@@ -48,11 +89,12 @@ void notes_line_ends(struct session *s)
 
 static void tell_truncated(struct session *s, const char *name, const struct dolania_stream *t)
 {
-	char limit[32];
+	char limit[32], advice[POLICY_ADVICE_BYTES];
 
 	if (t->truncated)
-		session_note(s, "%s was cut after %s of %llu bytes; raise it with --output", name,
-			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes);
+		session_note(s, "%s was cut after %s of %llu bytes; %s", name,
+			     dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), (unsigned long long)t->bytes,
+			     policy_advice(s->o, SETTING_OUTPUT, advice, sizeof(advice)));
 }
 
 void notes_output(struct session *s)

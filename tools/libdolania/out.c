@@ -38,6 +38,21 @@ static bool names_a_file(const char *path)
 	return n > 4 && strcmp(path + n - 4, ".tar") == 0 && (stat(path, &st) < 0 || !S_ISDIR(st.st_mode));
 }
 
+/* What other tools would write an archive to; a directory of such a name has to be there already. */
+static bool names_another_archive(const char *path)
+{
+	static const char *const suffixes[] = { ".tgz", ".tar.gz", ".txz", ".tar.xz", ".tzst", ".tar.zst", ".tar.bz2", ".zip" };
+	size_t n = strlen(path);
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+		size_t m = strlen(suffixes[i]);
+
+		if (n > m && strcmp(path + n - m, suffixes[i]) == 0)
+			return access(path, F_OK) != 0;
+	}
+	return false;
+}
+
 static int prepare_file(struct session *s)
 {
 	const char *path = s->o->out;
@@ -94,6 +109,9 @@ int out_prepare(struct session *s)
 		return 0;
 	if (s->o->out[0] == '\0')
 		return session_fail(s, DOLANIA_USAGE, "--out: no directory is named");
+	if (names_another_archive(s->o->out))
+		return session_fail(s, DOLANIA_USAGE, "--out %s: an archive is named FILE.tar; for a directory of that name, "
+				    "make it first", s->o->out);
 	s->out = calloc(1, sizeof(*s->out));
 	if (s->out == NULL)
 		return session_fail(s, DOLANIA_HOST_OOM, "no memory for --out");

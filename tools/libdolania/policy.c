@@ -109,6 +109,21 @@ static int apply_execute(const struct dolania_policy *p, const struct dolania_po
 	return 0;
 }
 
+const char *policy_advice(const struct dolania_options *o, enum setting_id id, char *to, size_t room)
+{
+	const struct dolania_policy *p = o->policy, *site = o->site;
+	const struct setting *t = setting_get(id);
+	uint64_t v = setting_value(t, o);
+
+	if (site != NULL && site->declared[id] && !setting_is_looser(t, site->limit[id], v))
+		snprintf(to, room, "this site allows no more (%.80s, line %u)", site->file, site->line[id]);
+	else if (p != NULL && !setting_is_looser(t, p->limit[id], v) && !policy_allows(&p->raise, t->key))
+		snprintf(to, room, "the policy '%s' allows no more", p->name);
+	else
+		snprintf(to, room, "raise it with --%s", t->key);
+	return to;
+}
+
 int policy_apply(const struct dolania_policy *p, const struct dolania_policy *site,
 		 const struct policy_wish *wish, struct dolania_options *o, char *error)
 {

@@ -100,8 +100,10 @@ int progress_run(const struct session *s, unsigned phase, int timeout)
 
 	if (s->progress->fd < 0)
 		return timeout;
-	if (s->collecting != NULL || phase >= REPORT_ENDED)
+	if (s->collecting != NULL)
 		return progress_show(s->progress, "collecting", timeout);
+	if (phase >= REPORT_ENDED)
+		return progress_show(s->progress, "overwriting", timeout);
 	if (phase < REPORT_STARTED)
 		return progress_show(s->progress, "booting", timeout);
 	seconds = (now_ns() - s->r->started_ns) / NS_PER_S;	/* as the wall limit counts */

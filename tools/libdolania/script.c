@@ -78,6 +78,20 @@ static int read_all(struct session *s, int fd, const char *name)
 	return 0;
 }
 
+/* "run --work proj main.py": a script of the directory is named as the host has it. */
+static int no_such_script(struct session *s, const char *path)
+{
+	const char *dir = s->o->work_dir;
+	char there[4096];
+	int n = dir != NULL && path[0] != '/' ? snprintf(there, sizeof(there), "%s%s%s", dir,
+							 dir[0] != '\0' && dir[strlen(dir) - 1] == '/' ? "" : "/", path) : -1;
+
+	if (n > 0 && (size_t)n < sizeof(there) && access(there, F_OK) == 0)
+		return session_fail(s, DOLANIA_USAGE, "%s: no such script; did you mean %s?", path, there);
+	return session_fail(s, DOLANIA_USAGE, "%s: no such script; for code on the command line use -c, "
+			    "for a program in the image --exec", path);
+}
+
 static int open_script(struct session *s)
 {
 	const char *path = s->o->script;
@@ -94,8 +108,7 @@ static int open_script(struct session *s)
 	/* not blocking: a FIFO is waited for in wait_readable, where a signal ends it */
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (fd < 0 && errno == ENOENT)
-		return session_fail(s, DOLANIA_USAGE, "%s: no such script; for code on the command line use -c, "
-				    "for a program in the image --exec", path);
+		return no_such_script(s, path);
 	if (fd < 0)
 		return session_fail(s, DOLANIA_USAGE, "%s: cannot open the script: %s%s", path, strerror(errno),
 				    errno == EACCES ? "; make it readable (chmod u+r)" : "");

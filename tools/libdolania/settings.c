@@ -35,17 +35,17 @@ static const struct setting table[SETTINGS] = {
 	[SETTING_FSIZE] = {
 		"fsize", NULL, "fsize_bytes", SETTING_SIZE, true, 0, 1, ANY,
 		"size of one file", "the guest's rlimit",
-		"SIGXFSZ in the script, or EFBIG where it ignores that", FIELD(fsize_bytes),
+		"SIGXFSZ in the script, or EFBIG where it ignores that; a note where a shell says so", FIELD(fsize_bytes),
 	},
 	[SETTING_DISK] = {
 		"disk", NULL, "disk_bytes", SETTING_SIZE, false, 100 * MIB, MIB, ANY,
 		"files in /out, and what comes back of them, with --out", "the guest's file system, and the host",
-		"ENOSPC in the script; what does not fit through is listed", FIELD(disk_bytes),
+		"ENOSPC in the script, and a note; what does not fit through is listed", FIELD(disk_bytes),
 	},
 	[SETTING_SCRATCH] = {
 		"scratch", NULL, "scratch_bytes", SETTING_SIZE, false, 0, 0, ANY,
 		"files in /scratch, a disk of the machine's own; 0: there is none", "the guest's file system",
-		"ENOSPC in the script", FIELD(scratch_bytes),
+		"ENOSPC in the script, and a note", FIELD(scratch_bytes),
 	},
 	[SETTING_OUTPUT] = {
 		"output", NULL, "output_bytes", SETTING_SIZE, false, 10 * MIB, 0, ANY,

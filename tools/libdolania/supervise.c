@@ -24,7 +24,6 @@
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
-#include "tools/setup/kvm-probe.h"
 
 #define GRACE_NS (100 * NS_PER_MS)
 #define START_NS NS_PER_S		/* from our spawn to its own clock's start */
@@ -43,7 +42,6 @@ struct loop {
 	bool gone;			/* the VMM was reaped */
 	bool abandon;			/* cancelled again while output waits for its reader */
 	uint64_t cancel_at, resumed_at, ended_at;
-	bool asked;			/* whether this KVM can boot a Linux */
 	struct input in;
 	char log[1024];
 	size_t log_bytes;
@@ -101,31 +99,24 @@ static int mind_the_clock(struct loop *l)
 	return next - now > 3600 * NS_PER_S ? 3600 * 1000 : (int)((next - now) / NS_PER_MS) + 1;
 }
 
-/*
- * A guest that takes long to boot: is it that this KVM cannot boot a Linux at
- * all (see kvm-probe.h)?  Asked once, and only then, because it takes a VM.
- */
+/* A guest that takes long to boot may be one that this KVM cannot boot. */
 static int doubt_kvm(struct loop *l, int timeout)
 {
 	struct session *s = l->s;
-	int kvm;
 
-	if (l->asked || l->gone || l->cancel_at != 0 || phase(l) > REPORT_BOOT)
+	if (s->kvm_asked || l->gone || l->cancel_at != 0 || phase(l) > REPORT_BOOT)
 		return timeout;
 	if (now_ns() < s->r->started_ns + DOUBT_NS)
 		return timeout < 0 || timeout > 500 ? 500 : timeout;
-	l->asked = true;
-	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
-	if (kvm >= 0 && kvm_probe(kvm, s->kvm_unfit, sizeof(s->kvm_unfit)) == KVM_ANSWER_NO &&
-	    phase(l) <= REPORT_BOOT) {
-		l->cancel_at = now_ns();
-		kill(s->pid, SIGTERM);
-		timeout = 0;
-	} else {
-		s->kvm_unfit[0] = '\0';	/* it wrote why it can, or why it could not say */
+	if (!kvm_is_unfit(s))
+		return timeout;
+	if (phase(l) > REPORT_BOOT) {	/* it was only slow */
+		s->kvm_unfit[0] = '\0';
+		return timeout;
 	}
-	fd_close(&kvm);
-	return timeout;
+	l->cancel_at = now_ns();
+	kill(s->pid, SIGTERM);
+	return 0;
 }
 
 /* Ctrl-Z: the VMM first, then we ourselves, as the signal would have done. */
@@ -370,7 +361,7 @@ void supervise(struct session *s)
 	const struct dolania_options *o = s->o;
 
 	l.s = s;
-	l.gone = l.abandon = l.asked = false;
+	l.gone = l.abandon = false;
 	l.cancel_at = l.resumed_at = l.ended_at = 0;
 	l.log_bytes = 0;
 	input_init(&l.in, o->stdin_fd, s->fd.in[1]);

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/policy.h"
 
 #define NO_LINUX "'dolania doctor' explains; 'tools/kvm-host -- COMMAND' runs a command where KVM is emulated"
 
@@ -40,10 +41,11 @@ static void kill_by_signal(struct session *s, uint64_t g_signal)
 		return;
 	}
 	if (g_signal == SIGXFSZ && s->o->fsize_bytes != 0) {
-		char size[32];
+		char size[32], advice[POLICY_ADVICE_BYTES];
 
-		session_fail(s, DOLANIA_SIGNALED, "the script was killed by SIGXFSZ: a file grew beyond --fsize %s; raise it "
-			     "with --fsize", dolania_format_bytes(s->o->fsize_bytes, size, sizeof(size)));
+		session_fail(s, DOLANIA_SIGNALED, "the script was killed by SIGXFSZ: a file grew beyond --fsize %s; %s",
+			     dolania_format_bytes(s->o->fsize_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_FSIZE, advice, sizeof(advice)));
 		return;
 	}
 	session_fail(s, DOLANIA_SIGNALED, "the script was killed by signal %d (SIG%s)", (int)g_signal,
@@ -101,7 +103,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 	uint64_t step = v[WIRE_INIT_STEP];
 	const char *why = guest_strerror(v[WIRE_EXIT_CODE]);
 	bool on_disk = s->o->work_dir != NULL && s->o->scratch_bytes > 0;	/* the directory of the script */
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
 
 	if (step == WIRE_STEP_ROOT)
 		session_fail(s, DOLANIA_BOOT_FAILED, "the image '%s' cannot be mounted by the guest: %s",
@@ -117,9 +119,10 @@ static void init_failed(struct session *s, const uint64_t *v)
 		session_fail(s, DOLANIA_BOOT_FAILED, "--chdir %s: %s (in the guest)",
 			     s->o->chdir != NULL ? s->o->chdir : "/work", why);
 	else if (step == WIRE_STEP_SCRIPT)
-		session_fail(s, DOLANIA_BOOT_FAILED, "the script does not fit into the guest's files: %s; raise %s (now %s)",
+		session_fail(s, DOLANIA_BOOT_FAILED, "the script does not fit into the guest's files: %s (%s %s); %s",
 			     why, on_disk ? "--scratch" : "--tmp",
-			     dolania_format_bytes(on_disk ? s->o->scratch_bytes : s->o->tmp_bytes, size, sizeof(size)));
+			     dolania_format_bytes(on_disk ? s->o->scratch_bytes : s->o->tmp_bytes, size, sizeof(size)),
+			     policy_advice(s->o, on_disk ? SETTING_SCRATCH : SETTING_TMP, advice, sizeof(advice)));
 	else
 		session_fail(s, DOLANIA_BOOT_FAILED, "the guest's init failed at %s: %s",
 			     step < sizeof(steps) / sizeof(steps[0]) && steps[step] != NULL ? steps[step]
@@ -131,13 +134,14 @@ static void guest_exit(struct session *s)
 	const struct wire_frame *g_frame = &s->r->report.exit_frame;
 	const uint64_t *v = g_frame->v;
 	uint64_t code = v[WIRE_EXIT_CODE];
-	char size[32];
+	char size[32], advice[POLICY_ADVICE_BYTES];
 
 	if (v[WIRE_EXIT_KIND] == WIRE_KIND_EXITED && code <= 255) {
 		s->r->code = (int)code;
 		session_fail(s, DOLANIA_EXITED, "%s", "");
 		if (code == 126 || code == 127)
 			notes_line_ends(s);
+		notes_file_size(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_SIGNALED && code >= 1 && code <= 64) {
 		kill_by_signal(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_NOT_EXECUTABLE) {
@@ -145,8 +149,9 @@ static void guest_exit(struct session *s)
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_NOT_FOUND) {
 		exec_failed(s, v, false);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_OOM) {
-		session_fail(s, DOLANIA_GUEST_OOM, "the script ran out of memory (limit %s); raise it with --memory",
-			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)));
+		session_fail(s, DOLANIA_GUEST_OOM, "the script ran out of memory (limit %s); %s",
+			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_INIT_FAILED && s->r->report.t_started != 0) {
 		/* Else a guest could put its own end down to the host. */
 		session_fail(s, DOLANIA_PROTOCOL_VIOLATION, "init said that it failed, after the script had started");
@@ -185,15 +190,25 @@ static void guest_panic(struct session *s)
 		session_fail(s, DOLANIA_GUEST_PANIC, "the guest's kernel crashed (triple fault)");
 }
 
+static void no_linux(struct session *s)
+{
+	session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
+}
+
 static void wall_limit(struct session *s)
 {
 	const struct report *p = &s->r->report;
-	char limit[32];
+	char limit[32], advice[POLICY_ADVICE_BYTES];
 	const char *when = p->t_started != 0 ? "" : p->t_ready != 0 ? " before the script started"
 								    : " while the guest was still booting";
 
-	session_fail(s, DOLANIA_WALL_LIMIT, "wall limit of %s reached%s; raise it with --wall",
-		     dolania_format_ns(s->o->wall_ns, limit, sizeof(limit)), when);
+	if (p->t_ready == 0 && p->t_boot != 0 && kvm_is_unfit(s)) {
+		no_linux(s);
+		return;
+	}
+	session_fail(s, DOLANIA_WALL_LIMIT, "wall limit of %s reached%s; %s",
+		     dolania_format_ns(s->o->wall_ns, limit, sizeof(limit)), when,
+		     policy_advice(s->o, SETTING_WALL, advice, sizeof(advice)));
 }
 
 static uint64_t cpu_ns(const struct rusage *u)
@@ -204,10 +219,11 @@ static uint64_t cpu_ns(const struct rusage *u)
 
 static void cpu_limit(struct session *s)
 {
-	char limit[32];
+	char limit[32], advice[POLICY_ADVICE_BYTES];
 
-	session_fail(s, DOLANIA_CPU_LIMIT, "CPU time limit of %s reached; raise it with --cpu-time",
-		     dolania_format_ns(s->o->cpu_ns, limit, sizeof(limit)));
+	session_fail(s, DOLANIA_CPU_LIMIT, "CPU time limit of %s reached; %s",
+		     dolania_format_ns(s->o->cpu_ns, limit, sizeof(limit)),
+		     policy_advice(s->o, SETTING_CPU_TIME, advice, sizeof(advice)));
 }
 
 static void cancelled(struct session *s)
@@ -219,7 +235,7 @@ static void cancelled(struct session *s)
 		return;
 	}
 	if (s->kvm_unfit[0] != '\0' && s->cancel_signal == 0) {	/* we gave up, nobody asked us to */
-		session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
+		no_linux(s);
 		return;
 	}
 	s->r->code = s->cancel_signal != 0 ? s->cancel_signal : SIGTERM;

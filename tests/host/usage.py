@@ -1,0 +1,58 @@
+"""Command lines that are wrong: one line that says what is meant instead, before anything is started.  No VM."""
+import os
+import subprocess
+
+from lib import DOLANIA, scratch, write_file
+
+
+def dolania(*args):
+    return subprocess.run([DOLANIA, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+
+
+def refused(*args, words):
+    r = dolania(*args)
+    assert (r.returncode, r.stdout, len(r.stderr.splitlines())) == (125, "", 1), r
+    assert r.stderr.startswith("dolania: ") and all(w in r.stderr for w in words), (words, r.stderr)
+    return r.stderr
+
+
+def test_commands_without_arguments_refuse_them():
+    for args in (("doctor", "x"), ("doctor", "--bogus"), ("version", "x"), ("--version", "--bogus")):
+        refused(*args, words=[args[1], f"'{args[0].lstrip('-')}' takes no arguments"])
+    for command in ("doctor", "version"):
+        for option in ("--help", "-h"):
+            r = dolania(command, option)
+            assert r.returncode == 0 and "dolania doctor" in r.stdout and r.stderr == "", r
+
+
+def test_a_command_that_is_nearly_one():
+    assert refused("runn", "x.sh", words=["'runn'"]).endswith("did you mean 'run'? ('dolania help' lists them)\n")
+    assert refused("frobnicate", words=["'frobnicate'"]).endswith("'frobnicate'; 'dolania help' lists them\n")
+
+
+def test_an_option_is_no_other_options_value():
+    for args, name in ((("--append", "-c", "1"), "-c"), (("--env", "--quiet", "x.sh"), "--quiet"),
+                       (("--chdir", "--wall", "5s", "x.sh"), "--wall"), (("--policy", "--timeout", "5s", "x.sh"), "--timeout")):
+        refused("run", *args, words=[f"{args[0]} needs a value, and {name} is an option", f"{args[0]}={name}"])
+    # written so it is one, and the next error is told; a value may begin with '-' all the same
+    refused("run", "--append=-c", "none.sh", words=["none.sh: no such script"])
+    refused("run", "--chdir", "-x", "-c", "true", words=["--chdir -x: must be an absolute path"])
+
+
+def test_a_size_of_out_without_it():
+    refused("run", "--disk", "5M", "-c", "true", words=["--disk", "--out DIR"])
+
+
+def test_a_script_that_is_in_the_directory_of_work():
+    with scratch() as d:
+        os.mkdir(f"{d}/proj")
+        write_file(d, "proj/main.py", "")
+        for work in (f"{d}/proj", f"{d}/proj/"):
+            refused("run", "--work", work, "main.py", words=[f"main.py: no such script; did you mean {d}/proj/main.py?"])
+        refused("run", "--work", f"{d}/proj", "other.py", words=["other.py: no such script; for code"])
+
+
+def test_a_file_that_is_no_image():
+    with scratch() as d:
+        path = write_file(d, "x.erofs", "text\n" * 1000)
+        refused("run", "--runtime", path, "-c", "true", words=[f"{path}: not an EROFS image", "dolania-image"])
