@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 
 from layouts import (LOWER, UPPER, Layout, config_of, digest, docker_save, entry, folder, hard, image, layer, link, tree,
@@ -233,6 +234,22 @@ def test_a_layout_with_links_and_pipes_for_blobs():
         os.unlink(path)
         os.mkfifo(path)
         refused(here, f"{here}/l", "must be a regular file")
+
+
+def test_the_command_to_paste_keeps_an_images_words_in_their_quotes():
+    """What a shell makes of it is what the image's settings are, and no more commands."""
+    long = "A=x " + "x" * 400
+    for config in ({"Env": [long, "B=;touch PWNED; #"]}, {"WorkingDir": "/a b" + "'" * 400, "Env": ["B=;touch PWNED; #"]},
+                   {"Entrypoint": ["'" * 150, "$(touch PWNED)"], "Cmd": [long, "`touch PWNED`;", "\x1b'\n;touch PWNED"]}):
+        with canary() as here:
+            _, said = made(here, Layout(LOWER, config=config_of([LOWER], **config)).write(f"{here}/l"))
+            command = next(line for line in said.splitlines() if "dolania run" in line).partition("the like of them: ")[2]
+            r = subprocess.run(["sh", "-c", 'dolania() { printf "%s\\0" "$@"; }\n' + command], cwd=here, capture_output=True,
+                               text=True, check=False)
+            assert (r.returncode, r.stderr) == (0, "") and not os.path.exists(f"{here}/PWNED"), (command, r)
+            words = [w for x in config.values() for w in ([x] if isinstance(x, str) else x)]
+            assert {w for w in r.stdout.split("\0") if "PWNED" in w} == {w for w in words if "PWNED" in w and w.isprintable()}
+            assert "left out there: longer than 200 characters, or not printable" in said, said
 
 
 def test_bombs_are_stopped():
