@@ -215,6 +215,7 @@ def test_spoiled_archives_are_refused():
                 ([good, manifest(Config="../../etc/passwd")], "is not in it"),
                 ([good, manifest(Layers="l.tar")], "'Layers'"),
                 ([good, manifest(Layers=[["l.tar"]])], "a layer is no name"),
+                ([good, manifest(RepoTags=5)], "'RepoTags' is missing or of the wrong kind"),
                 ([entry("x", b"")], "neither an OCI image layout")):
             refused(here, archive(*entries), word)
         with open(docker_save(os.path.join(here, "s.tar"), LOWER), "rb") as f:

@@ -117,7 +117,7 @@ def docker_images(store, index, where, report):
         layers = field(entry, "Layers", list, where)
         if not all(isinstance(x, str) for x in layers):
             raise Wrong(f"{where}: manifest.json: a layer is no name")
-        tags = [t for t in entry.get("RepoTags") or [] if isinstance(t, str)]
+        tags = [t for t in field(entry, "RepoTags", (list, type(None)), where) or [] if isinstance(t, str)]
         yield Image(tags, config, list(zip(layers, diff_ids(config, len(layers), where))))
 
 
