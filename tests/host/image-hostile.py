@@ -271,6 +271,26 @@ def test_bombs_are_stopped():
         refused(here, f"{here}/d", "--max-size allows more", "--max-size", "1000K")
 
 
+def test_long_names_are_bounded_before_they_are_kept():
+    """One is a path at most, in the archive's own index too; many of them count for more than one entry."""
+    with canary() as here:
+        def archive(*entries):
+            return write_file(here, "s.tgz", gzip.compress(layer(*entries, form=tarfile.GNU_FORMAT)))
+        refused(here, archive(entry("a" * 5000)), "a path of 5000 bytes; 4096 are the limit")
+        refused(here, archive(link("l", "a" * 5000)), "a path of 5000 bytes; 4096 are the limit")
+        names = archive(*[entry(f"{n}/" + "a/" * 2000) for n in range(300)])
+        refused(here, names, "more than 2000 entries", "--max-entries", "2000")
+        refused(here, names, "neither an OCI image layout", "--max-entries", "4000")
+
+
+def test_pax_headers_of_many_records_are_soon_read():
+    """In seconds of the processor: read in a square of its length, a header alone took four."""
+    with canary() as here:
+        source = write_file(here, "s.tar", pax(b"4 =\n" * (1 << 18)) * 8 + END)
+        r = image("-o", f"{here}/i", source, before=("prlimit", "--cpu=12"))
+        assert r.returncode == 1 and "neither an OCI image layout" in r.stderr, r
+
+
 def test_garbage_is_an_error_and_no_crash():
     """Bytes of good archives, changed; whatever comes of it, there is no traceback and no other file."""
     import random
