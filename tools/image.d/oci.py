@@ -165,13 +165,12 @@ class Applier:
         self.tree, self.bounds = tree, bounds
         self.left_out = []          # devices, fifos: names of the first few
         self.left_out_count = 0
-        self.entries = 0
 
     def layer(self, fd, bytes_, where):
         """Whiteouts first: they speak of the layers below, wherever in this one they stand."""
-        plain, limit = [], self.bounds.entries - self.entries
-        for m in tarball.members(fd, bytes_, where, max(limit, 0)):
-            self.entries += 1
+        plain = []
+        for m in tarball.members(fd, bytes_, where, self.bounds.entries):
+            self.bounds.entry(where, len(m.name) + len(m.target))
             parts = components(m.name, where)
             if any(p.startswith(b".wh.") for p in parts[:-1]):
                 raise Wrong(f"{where}: {safe(m.name)}: below a whiteout's name")

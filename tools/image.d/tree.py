@@ -74,8 +74,10 @@ def components(path, where):
 
 
 class Tree:
-    def __init__(self):
-        self.root = Dir()
+    """What there is to count of it is counted in its bounds; directories that names lead through, here."""
+
+    def __init__(self, bounds):
+        self.root, self.bounds = Dir(), bounds
 
     def walk(self, parts, where, make=False):
         """The directory at `parts`, links followed inside the tree; None if there is none and `make` is false."""
@@ -97,6 +99,7 @@ class Tree:
                 todo.extend(reversed(child.target.split(b"/")))
                 continue
             if child is None and make:
+                self.bounds.entry(where)
                 child = at.children[part] = Dir()
             if not isinstance(child, Dir):
                 if make:
