@@ -284,6 +284,23 @@ def test_directories_made_on_the_way_are_entries_too():
         refused(here, Layout(*long).write(f"{here}/m"), "more than 1000 entries", "--max-entries", "1000")
 
 
+def test_descriptions_that_are_named_again_and_again():
+    """Indexes of indexes, and 'docker save' with one configuration for many images: bounded in all."""
+    with canary() as here:
+        for times, bytes_ in ((1000, 0), (20, 0), (20, 1 << 20)):
+            layout = Layout(LOWER)
+            for _ in range(4):
+                index = {"manifests": layout.manifests * times, "annotations": {"x": " " * bytes_}}
+                layout.manifests = [layout.add_json(index, "application/vnd.oci.image.index.v1+json")]
+            layout.write_index()
+            refused(here, layout.write(f"{here}/l"), "more than 4000 descriptions of images in it, or more than 32.0M of them")
+            shutil.rmtree(f"{here}/l")
+        config = json.dumps(config_of([LOWER])).encode()
+        manifest = json.dumps([{"Config": f"{digest(config)}.json", "Layers": ["l.tar"]}] * 5000).encode()
+        refused(here, write_tar(f"{here}/s.tar", entry(f"{digest(config)}.json", config), entry("l.tar", LOWER),
+                                entry("manifest.json", manifest)), "more than 4000 descriptions")
+
+
 def test_long_names_are_bounded_before_they_are_kept():
     """One is a path at most, in the archive's own index too; many of them count for more than one entry."""
     with canary() as here:
