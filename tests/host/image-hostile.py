@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import subprocess
 import tarfile
 
 from layouts import (LOWER, UPPER, Layout, config_of, digest, docker_save, entry, folder, hard, image, layer, link, tree,
@@ -214,6 +215,7 @@ def test_spoiled_archives_are_refused():
                 ([good, manifest(Config="../../etc/passwd")], "is not in it"),
                 ([good, manifest(Layers="l.tar")], "'Layers'"),
                 ([good, manifest(Layers=[["l.tar"]])], "a layer is no name"),
+                ([good, manifest(RepoTags=5)], "'RepoTags' is missing or of the wrong kind"),
                 ([entry("x", b"")], "neither an OCI image layout")):
             refused(here, archive(*entries), word)
         with open(docker_save(os.path.join(here, "s.tar"), LOWER), "rb") as f:
@@ -235,6 +237,22 @@ def test_a_layout_with_links_and_pipes_for_blobs():
         refused(here, f"{here}/l", "must be a regular file")
 
 
+def test_the_command_to_paste_keeps_an_images_words_in_their_quotes():
+    """What a shell makes of it is what the image's settings are, and no more commands."""
+    long = "A=x " + "x" * 400
+    for config in ({"Env": [long, "B=;touch PWNED; #"]}, {"WorkingDir": "/a b" + "'" * 400, "Env": ["B=;touch PWNED; #"]},
+                   {"Entrypoint": ["'" * 150, "$(touch PWNED)"], "Cmd": [long, "`touch PWNED`;", "\x1b'\n;touch PWNED"]}):
+        with canary() as here:
+            _, said = made(here, Layout(LOWER, config=config_of([LOWER], **config)).write(f"{here}/l"))
+            command = next(line for line in said.splitlines() if "dolania run" in line).partition("the like of them: ")[2]
+            r = subprocess.run(["sh", "-c", 'dolania() { printf "%s\\0" "$@"; }\n' + command], cwd=here, capture_output=True,
+                               text=True, check=False)
+            assert (r.returncode, r.stderr) == (0, "") and not os.path.exists(f"{here}/PWNED"), (command, r)
+            words = [w for x in config.values() for w in ([x] if isinstance(x, str) else x)]
+            assert {w for w in r.stdout.split("\0") if "PWNED" in w} == {w for w in words if "PWNED" in w and w.isprintable()}
+            assert "left out there: longer than 200 characters, or not printable" in said, said
+
+
 def test_bombs_are_stopped():
     with canary() as here:
         zeros = layer(entry("f", bytes(64 << 20)))
@@ -251,6 +269,56 @@ def test_bombs_are_stopped():
         os.makedirs(f"{here}/d/e")
         write_file(here, "d/e/f", bytes(1 << 20))
         refused(here, f"{here}/d", "--max-size allows more", "--max-size", "1000K")
+
+
+def test_directories_made_on_the_way_are_entries_too():
+    with canary() as here:
+        few = layer(*[entry(f"{n}/" + "d/" * 120 + "f", b"") for n in range(100)])
+        linked = layer(link("l", "a/../b/../" * 100 + "c"), *[entry(f"{n}/l", b"") for n in range(3)], entry("l/f", b""))
+        for data, limit in ((few, 1000), (few, 12000), (linked, 9)):
+            refused(here, Layout(data).write(f"{here}/l"), f"more than {limit} entries; --max-entries allows more",
+                    "--max-entries", limit)
+            shutil.rmtree(f"{here}/l")
+        made(here, Layout(few).write(f"{here}/l"), "--max-entries", "13000")
+        long = [layer(*[link(f"{n}/{m}", "t" * 4000) for m in range(50)]) for n in range(4)]
+        refused(here, Layout(*long).write(f"{here}/m"), "more than 1000 entries", "--max-entries", "1000")
+
+
+def test_descriptions_that_are_named_again_and_again():
+    """Indexes of indexes, and 'docker save' with one configuration for many images: bounded in all."""
+    with canary() as here:
+        for times, bytes_ in ((1000, 0), (20, 0), (20, 1 << 20)):
+            layout = Layout(LOWER)
+            for _ in range(4):
+                index = {"manifests": layout.manifests * times, "annotations": {"x": " " * bytes_}}
+                layout.manifests = [layout.add_json(index, "application/vnd.oci.image.index.v1+json")]
+            layout.write_index()
+            refused(here, layout.write(f"{here}/l"), "more than 4000 descriptions of images in it, or more than 32.0M of them")
+            shutil.rmtree(f"{here}/l")
+        config = json.dumps(config_of([LOWER])).encode()
+        manifest = json.dumps([{"Config": f"{digest(config)}.json", "Layers": ["l.tar"]}] * 5000).encode()
+        refused(here, write_tar(f"{here}/s.tar", entry(f"{digest(config)}.json", config), entry("l.tar", LOWER),
+                                entry("manifest.json", manifest)), "more than 4000 descriptions")
+
+
+def test_long_names_are_bounded_before_they_are_kept():
+    """One is a path at most, in the archive's own index too; many of them count for more than one entry."""
+    with canary() as here:
+        def archive(*entries):
+            return write_file(here, "s.tgz", gzip.compress(layer(*entries, form=tarfile.GNU_FORMAT)))
+        refused(here, archive(entry("a" * 5000)), "a path of 5000 bytes; 4096 are the limit")
+        refused(here, archive(link("l", "a" * 5000)), "a path of 5000 bytes; 4096 are the limit")
+        names = archive(*[entry(f"{n}/" + "a/" * 2000) for n in range(300)])
+        refused(here, names, "more than 2000 entries", "--max-entries", "2000")
+        refused(here, names, "neither an OCI image layout", "--max-entries", "4000")
+
+
+def test_pax_headers_of_many_records_are_soon_read():
+    """In seconds of the processor: read in a square of its length, a header alone took four."""
+    with canary() as here:
+        source = write_file(here, "s.tar", pax(b"4 =\n" * (1 << 18)) * 8 + END)
+        r = image("-o", f"{here}/i", source, before=("prlimit", "--cpu=12"))
+        assert r.returncode == 1 and "neither an OCI image layout" in r.stderr, r
 
 
 def test_garbage_is_an_error_and_no_crash():

@@ -118,7 +118,13 @@ class Bounds:
 
     def __init__(self, bytes_, entries, report, directory):
         self.bytes, self.entries, self.report, self.directory = bytes_, entries, report, directory
-        self.used = 0
+        self.used = self.counted = 0
+
+    def entry(self, where, name_bytes=0):
+        """One more file or directory; a name that is long counts for more."""
+        self.counted += 1 + name_bytes // 512
+        if self.counted > self.entries:
+            raise Wrong(f"{where}: more than {self.entries} entries; --max-entries allows more")
 
     def take(self, n, name):
         self.used += n

@@ -11,7 +11,7 @@ class Reader:
         self.top, self.bounds = os.fsencode(top), bounds
         self.hidden = {os.path.join(self.top, path) for path in hidden}
         self.links = {}             # (device, inode) -> File, of files with several names
-        self.left_out, self.left_out_count, self.entries = [], 0, 0
+        self.left_out, self.left_out_count = [], 0
 
     def read(self, tree):
         todo = [(self.top, tree.root, 0)]
@@ -32,10 +32,8 @@ class Reader:
 
     def entry(self, e):
         st = e.stat(follow_symlinks=False)
-        self.entries += 1
-        if self.entries > self.bounds.entries:
-            raise Wrong(f"{safe(self.top)}: more than {self.bounds.entries} files; --max-entries allows more")
-        self.bounds.report.progress(f"reading: {self.entries} files")
+        self.bounds.entry(safe(self.top))
+        self.bounds.report.progress(f"reading: {self.bounds.counted} files")
         if len(e.name) > NAME_MAX:
             raise Wrong(f"{safe(e.path[:200])}...: a name of {len(e.name)} bytes; {NAME_MAX} are the limit")
         if stat.S_ISDIR(st.st_mode):

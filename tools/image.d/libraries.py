@@ -155,9 +155,10 @@ def main(argv):
     if len(argv) != 1:
         print(__doc__.strip(), file=sys.stderr)
         return 2
-    tree, status = Tree(), 0
+    bounds = blobs.Bounds(1 << 62, 1 << 31, Report(quiet=True), os.curdir)
+    tree, status = Tree(bounds), 0
     try:
-        directory.read(argv[0], tree, blobs.Bounds(1 << 62, 1 << 31, Report(quiet=True), os.curdir))
+        directory.read(argv[0], tree, bounds)
     except Wrong as e:
         print(e, file=sys.stderr)
         return 2

@@ -10,11 +10,13 @@ import re
 
 import blobs
 import tarball
-from report import Wrong, safe
+from report import Wrong, safe, size_text
 from tree import Dir, File, Link, components
 
 LAYERS_MAX = 500
 INDEX_DEPTH = 4
+# Of all indexes, manifests and configurations together: each of them may be named again and again.
+DESCRIPTIONS_MAX, DESCRIPTIONS_BYTES_MAX = 4000, 32 << 20
 ARCHITECTURE = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 NAMES = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 
@@ -26,16 +28,6 @@ class Image:
         self.names, self.config, self.layers = names, config, layers
 
 
-def load(part, kind=dict):
-    try:
-        value = json.loads(part.json_bytes())
-    except (ValueError, RecursionError) as e:
-        raise Wrong(f"{part.name}: not JSON") from e
-    if not isinstance(value, kind):
-        raise Wrong(f"{part.name}: not what an image has there")
-    return value
-
-
 def field(value, key, kind, where, default=None):
     got = value.get(key, default)
     if not isinstance(got, kind) or isinstance(got, bool):
@@ -43,16 +35,45 @@ def field(value, key, kind, where, default=None):
     return got
 
 
-def blob(store, descriptor, where, report):
-    """The part that a descriptor names, verified."""
-    if not isinstance(descriptor, dict):
-        raise Wrong(f"{where}: a descriptor is no object")
-    digest = blobs.check_digest(descriptor.get("digest"))
-    part = store.find(f"blobs/sha256/{digest[7:]}")
-    if part is None:
-        raise Wrong(f"{where}: {digest} is not in it; was it made without that part?")
-    blobs.verify(part, digest, field(descriptor, "size", int, where), report)
-    return part
+class Reader:
+    """Finds the parts that descriptions name, and reads those that are descriptions."""
+
+    def __init__(self, store, where, report):
+        self.store, self.where, self.report = store, where, report
+        self.parts = {}                 # (name, bytes declared) -> Part or None
+        self.count = self.bytes = 0
+
+    def blob(self, descriptor):
+        """The part that a descriptor names, verified."""
+        if not isinstance(descriptor, dict):
+            raise Wrong(f"{self.where}: a descriptor is no object")
+        digest = blobs.check_digest(descriptor.get("digest"))
+        part = self.find(f"blobs/sha256/{digest[7:]}", digest, field(descriptor, "size", int, self.where))
+        if part is None:
+            raise Wrong(f"{self.where}: {digest} is not in it; was it made without that part?")
+        return part
+
+    def find(self, name, digest, bytes_):
+        """The part of that name, found and verified once; None if there is none."""
+        if (name, bytes_) not in self.parts:
+            part = self.parts[name, bytes_] = self.store.find(name)
+            if part is not None and digest is not None:
+                blobs.verify(part, digest, bytes_, self.report)
+        return self.parts[name, bytes_]
+
+    def load(self, part, kind=dict):
+        self.count, self.bytes = self.count + 1, self.bytes + part.bytes
+        data = part.json_bytes()
+        if self.count > DESCRIPTIONS_MAX or self.bytes > DESCRIPTIONS_BYTES_MAX:
+            raise Wrong(f"{self.where}: more than {DESCRIPTIONS_MAX} descriptions of images in it, "
+                        f"or more than {size_text(DESCRIPTIONS_BYTES_MAX)} of them")
+        try:
+            value = json.loads(data)
+        except (ValueError, RecursionError) as e:
+            raise Wrong(f"{part.name}: not JSON") from e
+        if not isinstance(value, kind):
+            raise Wrong(f"{part.name}: not what an image has there")
+        return value
 
 
 def diff_ids(config, count, where):
@@ -72,8 +93,8 @@ def here(descriptor):
     return not isinstance(p, dict) or (p.get("os"), p.get("architecture")) == ("linux", ARCHITECTURE)
 
 
-def manifests(store, descriptors, where, report, names=(), depth=0):
-    """(names, manifest's part) of each image for this machine, through indexes of indexes."""
+def manifests(reader, descriptors, where, names=(), depth=0):
+    """(names, manifest) of each image for this machine, through indexes of indexes."""
     if depth > INDEX_DEPTH:
         raise Wrong(f"{where}: indexes of indexes, deeper than {INDEX_DEPTH}")
     if len(descriptors) > 1000:
@@ -85,48 +106,46 @@ def manifests(store, descriptors, where, report, names=(), depth=0):
             continue
         notes = d.get("annotations")
         own = [notes[k] for k in NAMES if isinstance(notes.get(k), str)] if isinstance(notes, dict) else []
-        part = blob(store, d, where, report)
-        value = load(part)
+        value = reader.load(reader.blob(d))
         if isinstance(value.get("manifests"), list):
-            yield from manifests(store, value["manifests"], where, report, own or names, depth + 1)
+            yield from manifests(reader, value["manifests"], where, own or names, depth + 1)
         elif isinstance(value.get("layers"), list):
             yield own or names, value
 
 
-def oci_images(store, index, where, report):
-    for names, manifest in manifests(store, field(load(index), "manifests", list, where), where, report):
-        config = load(blob(store, manifest.get("config"), where, report))
+def oci_images(reader, index, where):
+    for names, manifest in manifests(reader, field(reader.load(index), "manifests", list, where), where):
+        config = reader.load(reader.blob(manifest.get("config")))
         if "rootfs" not in config:
             continue                # an attestation or another artifact, no image
         ids = diff_ids(config, len(manifest["layers"]), where)
         yield Image(list(names), config, [(d, i) for d, i in zip(manifest["layers"], ids)])
 
 
-def docker_images(store, index, where, report):
-    for entry in load(index, list):
+def docker_images(reader, index, where):
+    for entry in reader.load(index, list):
         if not isinstance(entry, dict):
             raise Wrong(f"{where}: manifest.json: an image is no object")
         name = field(entry, "Config", str, where)
-        part = store.find(name)
+        own = re.fullmatch(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?", name)
+        part = reader.find(name, f"sha256:{own[1]}" if own else None, None)
         if part is None:
             raise Wrong(f"{where}: {safe(name)} is not in it; it was truncated or changed")
-        own = re.fullmatch(r"(?:blobs/sha256/)?([0-9a-f]{64})(?:\.json)?", name)
-        if own:
-            blobs.verify(part, f"sha256:{own[1]}", None, report)
-        config = load(part)
+        config = reader.load(part)
         layers = field(entry, "Layers", list, where)
         if not all(isinstance(x, str) for x in layers):
             raise Wrong(f"{where}: manifest.json: a layer is no name")
-        tags = [t for t in entry.get("RepoTags") or [] if isinstance(t, str)]
+        tags = [t for t in field(entry, "RepoTags", (list, type(None)), where) or [] if isinstance(t, str)]
         yield Image(tags, config, list(zip(layers, diff_ids(config, len(layers), where))))
 
 
 def open_images(store, where, report):
     """The images in a store; None if it holds none of the two forms."""
+    reader = Reader(store, where, report)
     if (index := store.find("index.json")) is not None and store.find("oci-layout") is not None:
-        return list(oci_images(store, index, where, report))
+        return list(oci_images(reader, index, where))
     if isinstance(store, blobs.Archive) and (index := store.find("manifest.json")) is not None:
-        return list(docker_images(store, index, where, report))
+        return list(docker_images(reader, index, where))
     return None
 
 
@@ -165,13 +184,12 @@ class Applier:
         self.tree, self.bounds = tree, bounds
         self.left_out = []          # devices, fifos: names of the first few
         self.left_out_count = 0
-        self.entries = 0
 
     def layer(self, fd, bytes_, where):
         """Whiteouts first: they speak of the layers below, wherever in this one they stand."""
-        plain, limit = [], self.bounds.entries - self.entries
-        for m in tarball.members(fd, bytes_, where, max(limit, 0)):
-            self.entries += 1
+        plain = []
+        for m in tarball.members(fd, bytes_, where, self.bounds.entries):
+            self.bounds.entry(where, len(m.name) + len(m.target))
             parts = components(m.name, where)
             if any(p.startswith(b".wh.") for p in parts[:-1]):
                 raise Wrong(f"{where}: {safe(m.name)}: below a whiteout's name")
@@ -220,10 +238,10 @@ class Applier:
 
 def build(image, store, tree, bounds, where, report):
     """The image's tree; returns the Applier, which knows what was left out."""
-    applier = Applier(tree, bounds)
+    applier, reader = Applier(tree, bounds), Reader(store, where, report)
     for n, (what, diff_id) in enumerate(image.layers):
         name = f"{where}: layer {n + 1} of {len(image.layers)}"
-        part = store.find(what) if isinstance(what, str) else blob(store, what, where, report)
+        part = store.find(what) if isinstance(what, str) else reader.blob(what)
         if part is None:
             raise Wrong(f"{where}: {safe(what)} is not in it; it was truncated or changed")
         part.name = name

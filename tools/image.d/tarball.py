@@ -10,6 +10,7 @@ Sparse members are refused: no image builder writes them.
 import os
 
 from report import Wrong, safe
+from tree import PATH_MAX
 
 BLOCK = 512
 EXTENDED_MAX = 1 << 20      # bytes of one extended header
@@ -51,7 +52,7 @@ def pax_records(data, where):
     """The keys and values of a pax header."""
     found, at = {}, 0
     while at < len(data):
-        if not data[at:].strip(b"\0"):
+        if data[at] == 0 and not data[at:].strip(b"\0"):
             break
         space = data.find(b" ", at, at + 20)
         length = data[at:space] if space > at else b""
@@ -99,7 +100,10 @@ def plain_name(header):
 
 
 def members(fd, bytes_, where, limit):
-    """The members of the tar file that is `bytes_` long at `fd`; at most `limit` headers."""
+    """The members of the tar file that is `bytes_` long at `fd`; at most `limit` headers, a long one for several.
+
+    So what is kept of the names is bounded with their number, as no name is longer than PATH_MAX.
+    """
     at, headers, extended = 0, 0, Extended()
     while at + BLOCK <= bytes_:
         header = os.pread(fd, BLOCK, at)
@@ -123,6 +127,7 @@ def members(fd, bytes_, where, limit):
                 raise Wrong(f"{where}: it ends in the middle of an extended header; it was truncated")
             extended.take(kind, data, where)
             at += -(-size // BLOCK) * BLOCK
+            headers += size // BLOCK
             continue
         name = plain_name(header) if extended.name is None else extended.name
         target = cut(header[157:257]) if extended.target is None else extended.target
@@ -138,6 +143,9 @@ def members(fd, bytes_, where, limit):
             raise Wrong(f"{where}: {safe(name)}: an entry of an unknown type ({kind!r})")
         if b"\0" in name or b"\0" in target:
             raise Wrong(f"{where}: a name has a zero byte in it")
+        for path in (name, target):
+            if len(path) > PATH_MAX:
+                raise Wrong(f"{where}: a path of {len(path)} bytes; {PATH_MAX} are the limit")
         stored = size if kind == FILE else 0
         if at + stored > bytes_:
             raise Wrong(f"{where}: it ends in the middle of {safe(name)}; it was truncated")

@@ -61,9 +61,7 @@ def plain_mode(mode, directory):
 
 
 def components(path, where):
-    """Those of a name in an archive; none for the root itself."""
-    if len(path) > PATH_MAX:
-        raise Wrong(f"{where}: a path of {len(path)} bytes; {PATH_MAX} are the limit")
+    """Those of a name in an archive, which tarball.py has bounded; none for the root itself."""
     parts = [p for p in path.split(b"/") if p not in (b"", b".")]
     if b".." in parts:
         raise Wrong(f"{where}: {safe(path)}: the name has '..' in it; such an image is not what a builder makes")
@@ -76,8 +74,10 @@ def components(path, where):
 
 
 class Tree:
-    def __init__(self):
-        self.root = Dir()
+    """What there is to count of it is counted in its bounds; directories that names lead through, here."""
+
+    def __init__(self, bounds):
+        self.root, self.bounds = Dir(), bounds
 
     def walk(self, parts, where, make=False):
         """The directory at `parts`, links followed inside the tree; None if there is none and `make` is false."""
@@ -99,6 +99,7 @@ class Tree:
                 todo.extend(reversed(child.target.split(b"/")))
                 continue
             if child is None and make:
+                self.bounds.entry(where)
                 child = at.children[part] = Dir()
             if not isinstance(child, Dir):
                 if make:
