@@ -4,7 +4,7 @@ import re
 import shutil
 import subprocess
 
-from lib import TOP, Skip, scratch, slow, write_file
+from lib import TOP, Skip, scratch, write_file
 
 DOLANIA = os.path.join(TOP, "build/bin/dolania")
 # Runs _dolania as readline would; the words come after '--', the cursor is in the last.
@@ -93,19 +93,3 @@ def test_shells_can_read_them():
             assert r.stdout.split() == ["isolate", "mirror", "zero"], r
     if missing:
         raise Skip(f"read by bash; not here: {', '.join(missing)}")
-
-
-@slow
-def test_installed_and_uninstalled():
-    with scratch() as d:
-        make = ["make", "-s", "-C", TOP, f"DESTDIR={d}", "PREFIX=/usr"]
-        subprocess.run([*make, "install"], check=True)
-        for shell, path in (("bash", "bash-completion/completions/dolania"), ("zsh", "zsh/site-functions/_dolania"),
-                            ("fish", "fish/vendor_completions.d/dolania.fish")):
-            with open(f"{d}/usr/share/{path}", encoding="utf-8") as f:
-                assert f.read() == call(DOLANIA, "completion", shell).stdout
-        r = call(f"{d}/usr/bin/dolania-image", "--list")
-        assert r.returncode == 0 and "base " in r.stdout, r
-        subprocess.run([*make, "uninstall"], check=True)
-        left = [os.path.join(p, f) for p, _, fs in os.walk(d) for f in fs]
-        assert not left, left
