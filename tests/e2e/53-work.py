@@ -110,6 +110,9 @@ def test_work_and_in_together():
                 "cat a /in/d data/d src/b2; ls; echo x >data/n 2>/dev/null || echo read-only; echo x >src/n && cat src/n")
         assert r.code == 0, r
         assert r.out == b"first\ninput\ninput\ninput\na\ndata\nlink\nread-only\nsrc\nread-only\nx\n", r
+        # an input in the place of the copy's own file, as the manual has it
+        r = run("--work", top, "--in", f"{data}/d:/work/a", "-c", "cat a; echo x >a; rm -f a; cat a")
+        assert r.code == 0 and r.out == b"input\ninput\n" and b"ead-only" in r.err, r
         r = run("--work", top, "--in", f"{data}:/work", "-c", "true")
         assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "--work" in r.errtext, r
 
