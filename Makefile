@@ -107,38 +107,14 @@ image:
 loopback: packages
 	@tools/make/step 'loopback kernel' kernel-config/build.sh loopback
 
-COMPLETIONS := bash-completion/completions zsh/site-functions fish/vendor_completions.d
-
 #: make install     into $(DESTDIR)$(PREFIX); run 'make setup' before
+#:                  (IMAGES="base python" installs those alone; else all that are built but python-test)
 install:
-	@[ -x build/bin/dolania ] || { echo "nothing is built yet: run 'make setup' first" >&2; exit 1; }
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/libexec/dolania
-	install -m 755 build/bin/dolania $(DESTDIR)$(PREFIX)/bin/
-	install -m 755 build/libexec/dolania/dolania-vmm build/libexec/dolania/dolania-extract \
-		$(DESTDIR)$(PREFIX)/libexec/dolania/
-	install -m 755 tools/image $(DESTDIR)$(PREFIX)/bin/dolania-image
-	cd tools && find image.d -name '*.py' -exec install -D -m 755 {} $(DESTDIR)$(PREFIX)/libexec/dolania/{} \;
-	find rootfs -type f ! -perm /111 -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/libexec/dolania/{} \;
-	find rootfs -type f -perm /111 -exec install -D -m 755 {} $(DESTDIR)$(PREFIX)/libexec/dolania/{} \;
-	install -D -m 644 docs/man/dolania-image.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania-image.1
-	install -D -m 644 docs/man/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania.1
-	install -D -m 644 docs/man/dolania-policy.5 $(DESTDIR)$(PREFIX)/share/man/man5/dolania-policy.5
-	install -d $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%)
-	build/bin/dolania completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/dolania
-	build/bin/dolania completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_dolania
-	build/bin/dolania completion fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/dolania.fish
-	install -d $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania/apparmor
-	install -m 644 README.md LICENSE docs/*.md docs/result.schema.json $(DESTDIR)$(PREFIX)/share/doc/dolania/
-	sed 's|@PREFIX@|$(PREFIX)|g' tools/apparmor/dolania.in > $(DESTDIR)$(PREFIX)/share/dolania/apparmor/dolania
-	cd build/share/dolania && find . -type f -exec install -D -m 644 {} $(DESTDIR)$(PREFIX)/share/dolania/{} \;
+	@tools/make/install '$(PREFIX)' '$(DESTDIR)' $(IMAGES)
 
-#: make uninstall   remove what 'make install' put into $(DESTDIR)$(PREFIX)
+#: make uninstall   remove what 'make install' put into $(DESTDIR)$(PREFIX), and nothing else
 uninstall:
-	rm -f $(DESTDIR)$(PREFIX)/bin/dolania $(DESTDIR)$(PREFIX)/bin/dolania-image \
-		$(DESTDIR)$(PREFIX)/share/man/man1/dolania.1 $(DESTDIR)$(PREFIX)/share/man/man1/dolania-image.1 \
-		$(DESTDIR)$(PREFIX)/share/man/man5/dolania-policy.5 \
-		$(foreach d,$(COMPLETIONS),$(foreach f,dolania _dolania dolania.fish,$(DESTDIR)$(PREFIX)/share/$(d)/$(f)))
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/dolania $(DESTDIR)$(PREFIX)/share/doc/dolania $(DESTDIR)$(PREFIX)/share/dolania
+	@tools/make/install --remove '$(PREFIX)' '$(DESTDIR)'
 
 #: make clean       remove what was built, but keep what took long (kernel, images,
 #:                  emulated host); 'make distclean' removes build/ whole

@@ -3,6 +3,7 @@
 #
 #   rootfs/build.sh NAME                  rootfs/NAME.pkgs -> build/share/dolania/images/NAME.erofs
 #   rootfs/build.sh --list LIST IMAGE     a list of your own
+#   rootfs/build.sh --list LIST IMAGE AS  the same for a caller that says itself that it is made; errors call it AS
 #
 # The packages are those in the list, from Debian's own archive as configured
 # in this machine's apt sources (other sources are ignored). They are unpacked,
@@ -23,17 +24,21 @@ parts=$top/tools/image.d		# of a checkout; installed they are beside this direct
 [ -d "$parts" ] || parts=$top/image.d
 
 usage() {
-	echo "usage: $0 NAME, where NAME.pkgs is in $here; or $0 --list LIST IMAGE" >&2
+	echo "usage: $0 NAME, where NAME.pkgs is in $here; or $0 --list LIST IMAGE [AS]" >&2
 	exit 2
 }
 
 if [ "${1:-}" = --list ]; then
-	[ $# -eq 3 ] || usage
+	if [ $# -lt 3 ] || [ $# -gt 4 ]; then usage; fi
 	name=own
+	called=${4:-$name}
+	caller_says=${4:+yes}
 	list=$(realpath -e "$2") || exit 2
 	out=$(realpath -m "$3")
 else
 	name=${1:-}
+	called=$name
+	caller_says=
 	list=$here/$name.pkgs
 	out=$top/build/share/dolania/images/$name.erofs
 	if [[ -z $name || $name == */* || ! -e $list ]]; then usage; fi
@@ -41,14 +46,15 @@ fi
 
 if [ "$(id -u)" -ne 0 ]; then
 	unshare --map-root-user true 2>/dev/null || {
-		echo "image $name: needs root, or user namespaces, which this host does not give ordinary users" >&2
+		echo "image $called: needs root, or user namespaces, which this host does not give ordinary users" >&2
 		exit 1
 	}
 	exec unshare --map-root-user "$0" "$@"
 fi
 
-die() { progress_end; echo "image $name: $*" >&2; exit 1; }
-progress() { if [ -t 2 ]; then printf '\r\033[Kimage %s: %s' "$name" "$*" >&2; fi; }
+say() { progress_end; echo "image $called: $*" >&2; }
+die() { say "$@"; exit 1; }
+progress() { if [ -t 2 ]; then printf '\r\033[Kimage %s: %s' "$called" "$*" >&2; fi; }
 progress_end() { if [ -t 2 ]; then printf '\r\033[K' >&2; fi; }
 hash() { sha256sum | cut -d' ' -f1; }
 
@@ -165,11 +171,14 @@ build() {
 	rm -f "$out.new" "$work/$name.key" "$work/$name.lists-key"
 	"$here/erofs.sh" "$root" "$out.new" 2>"$work/$name.log" || die "$(tail -n 3 "$work/$name.log")"
 	mv "$out.new" "$out"
+	# As tools/image says it of a directory's tree; an absolute link leads somewhere in the guest alone.
+	[ -e "$root/bin/sh" ] || [ -L "$root/bin/sh" ] ||
+		say "note: it has no /bin/sh, so only --exec -- PROG runs in it, and scripts whose '#!' is in it"
 	rm -rf "$root"
 	echo "$key" >"$work/$name.key"
 	lists_key | hash >"$work/$name.lists-key"
 	progress_end
-	echo "image $name: $(stat -c %s "$out") bytes in $((SECONDS - start)) s: ${out#"$top"/}" >&2
+	[ -n "$caller_says" ] || say "$(stat -c %s "$out") bytes in $((SECONDS - start)) s: ${out#"$top"/}"
 }
 
 # What decides the image but for the versions, and what decides those: as long

@@ -1,10 +1,12 @@
 """What shells are taught of our options: made by the command, so it cannot lag behind.  No VM."""
+import contextlib
 import os
+import pty
 import re
 import shutil
 import subprocess
 
-from lib import TOP, Skip, scratch, slow, write_file
+from lib import TOP, Skip, scratch, write_file
 
 DOLANIA = os.path.join(TOP, "build/bin/dolania")
 # Runs _dolania as readline would; the words come after '--', the cursor is in the last.
@@ -68,7 +70,46 @@ def test_values():
                 (("run", "--quiet", "script.sh", "--"), set()), (("run", "-q", "--loopb"), {"--loopback"})):
             got = complete(*words, cwd=d)
             assert got == expected, (words, got)
-        assert images | {"a file", "a directory"} == complete("run", "--runtime", "", cwd=d)
+        # A name first; a file has a '/' in it, and comes once it looks like one.
+        policies = {"provisional", "standard", "trusted"}
+        for before, names in ((("run", "--runtime"), images), (("run", "--runtime", "="), images),
+                              (("run", "--policy"), policies), (("policy", "show"), policies)):
+            assert complete(*before, "", cwd=d) == names, (before, complete(*before, "", cwd=d))
+            assert complete(*before, "a", cwd=d) == {n for n in names if n.startswith("a")}, before
+            assert complete(*before, "./", cwd=d) == {"./a file", "./a directory"}, before
+            assert complete(*before, f"{d}/a f", cwd=d) == {f"{d}/a file"}, before
+
+
+def typed(text, cwd):
+    """The words that an interactive bash makes of what is typed, TABs in it."""
+    master, slave = pty.openpty()
+    env = {"PATH": os.path.dirname(DOLANIA) + ":" + os.environ["PATH"], "TERM": "dumb", "HOME": cwd, "INPUTRC": "/dev/null"}
+    with subprocess.Popen(["bash", "--norc", "-i"], stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=env,
+                          start_new_session=True) as p:
+        os.close(slave)
+        # With ^A the line is given to printf, not to dolania.
+        os.write(master, b'eval "$(dolania completion bash)"\n' + f"dolania {text}\x01printf 'GOT<%s>\\n' \nexit\n".encode())
+        said = b""
+        with contextlib.suppress(OSError):      # EIO is its end
+            while data := os.read(master, 65536):
+                said += data
+        p.wait()
+    os.close(master)
+    return re.findall(r"^GOT<(.*)>\r$", said.decode(), flags=re.MULTILINE)[1:]
+
+
+def test_the_line_that_a_shell_makes_of_it():
+    with scratch() as d:
+        os.makedirs(f"{d}/images of mine")
+        write_file(d, "images of mine/own.erofs", "")
+        write_file(d, "trusty.ini", "")
+        for text, expected in (("run --policy tr\tend", ["run", "--policy", "trusted", "end"]),
+                               ("run --policy=tr\tend", ["run", "--policy=trusted", "end"]),
+                               ("run --policy ./t\tend", ["run", "--policy", "./trusty.ini", "end"]),
+                               ("run --runtime ./im\to\tend", ["run", "--runtime", "./images of mine/own.erofs", "end"]),
+                               ("run --runtime ~/im\to\tend", ["run", "--runtime", f"{d}/images of mine/own.erofs", "end"]),
+                               ("run --runtime im\tend", ["run", "--runtime", "imend"])):
+            assert typed(text, d) == expected, (text, typed(text, d))
 
 
 def test_usage():
@@ -93,19 +134,3 @@ def test_shells_can_read_them():
             assert r.stdout.split() == ["isolate", "mirror", "zero"], r
     if missing:
         raise Skip(f"read by bash; not here: {', '.join(missing)}")
-
-
-@slow
-def test_installed_and_uninstalled():
-    with scratch() as d:
-        make = ["make", "-s", "-C", TOP, f"DESTDIR={d}", "PREFIX=/usr"]
-        subprocess.run([*make, "install"], check=True)
-        for shell, path in (("bash", "bash-completion/completions/dolania"), ("zsh", "zsh/site-functions/_dolania"),
-                            ("fish", "fish/vendor_completions.d/dolania.fish")):
-            with open(f"{d}/usr/share/{path}", encoding="utf-8") as f:
-                assert f.read() == call(DOLANIA, "completion", shell).stdout
-        r = call(f"{d}/usr/bin/dolania-image", "--list")
-        assert r.returncode == 0 and "base " in r.stdout, r
-        subprocess.run([*make, "uninstall"], check=True)
-        left = [os.path.join(p, f) for p, _, fs in os.walk(d) for f in fs]
-        assert not left, left

@@ -182,6 +182,11 @@ def test_a_missing_library_and_interpreter_are_told():
 def test_usage_errors_are_one_line():
     with scratch() as d:
         os.mkdir(f"{d}/empty")
+        cut = bytearray(layer(entry("f", b"x")))
+        cut[0:3] = b"???"
+        for name, content in (("text", "print(1)\n"), ("long", "print(1)\n" * 1000), ("packed", gzip.compress(b"text" * 1000)),
+                              ("nothing", ""), ("cut", bytes(cut))):
+            write_file(d, name, content)
         for args, word in ((("-o", "x"), "nothing to make an image of"), ((d,), "-o FILE or --name NAME"),
                            (("-o", f"{d}/x", f"{d}/none"), "no such file"), (("--nme", "x"), "--help"),
                            (("-o", f"{d}/x", "--max-size", "many", d), "a size is a number"),
@@ -190,10 +195,19 @@ def test_usage_errors_are_one_line():
                            (("-o", f"{d}/x", "--packages", "Bash;rm"), "not the name of a Debian package"),
                            (("-o", f"{d}/x", "--packages-from", f"{d}/none"), "no such file"),
                            (("-o", f"{d}/x", "--tag", "t", "--as-directory", d), "has no names"),
+                           (("-o", f"{d}/none/x", d), "none/x: the directory that it is to be made in is not there"),
+                           (("-o", f"{d}/none/x", "--packages", "bash"), "made in is not there"),
+                           (("-o", f"{d}/text/x", d), "text: Not a directory"),
+                           (("-o", f"{d}/x", f"{d}/text"), "text: neither a tar archive (plain,"),
+                           (("-o", f"{d}/x", f"{d}/long"), "long: neither a tar archive"),
+                           (("-o", f"{d}/x", f"{d}/packed"), "packed: neither a tar archive"),
+                           (("-o", f"{d}/x", f"{d}/nothing"), "nothing: neither a tar archive"),
+                           (("-o", f"{d}/x", f"{d}/cut"), "a header at byte 0 is damaged"),
                            (("-o", f"{d}/x", "/dev/null"), "must be a directory or a regular file"),
                            (("-o", f"{d}/x", f"{d}/empty"), "there is no file in it")):
             r = image(*args)
             assert r.returncode == 1 and word in r.stderr and len(r.stderr.splitlines()) == 1, (args, r)
+            assert not os.path.exists(f"{d}/none"), args
         assert image("--help").returncode == 0
 
 
@@ -279,11 +293,18 @@ def test_packages_of_a_list():
         images = []
         for n in "12":
             r = image("-o", f"{d}/{n}", "--packages-from", recipe)
-            assert r.returncode == 0, r
+            assert r.returncode == 0 and len(r.stderr.splitlines()) == 1 and ".image-" not in r.stderr, r
+            assert f"image: {d}/{n}: " in r.stderr and "no /bin/sh" not in r.stderr, r
             images.append(f"{d}/{n}")
         assert same(*images)
         top = tree_of(images[0], f"{d}/tree")
         assert os.readlink(f"{top}/usr/bin/sh") == "dash" and os.path.isdir(f"{top}/out")
+        r = image("-o", f"{d}/3", "--packages-from", write_file(d, "list", "libc6\nlibgcc-s1\n"))
+        told = r.stderr.splitlines()
+        assert r.returncode == 0 and len(told) == 2 and f"image {d}/3: note: it has no /bin/sh, so only --exec" in told[0], r
+        r = image("-q", "-o", f"{d}/3", "--packages-from", f"{d}/list")
+        assert (r.returncode, r.stderr) == (0, ""), r
+        os.unlink(f"{d}/3")
         r = image("-o", f"{d}/3", "--packages-from", write_file(d, "list", "dash\n"))
         assert r.returncode == 1 and "libraries missing" in r.stderr and "libc.so.6" in r.stderr, r
         r = image("-o", f"{d}/3", "--packages", "no-such-package-at-all")

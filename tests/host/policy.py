@@ -88,6 +88,14 @@ def test_a_runtime_that_is_not_here_is_noted():
                     "dolania: note: p.ini:4: runtimes: there is no image 'cobol' here\n"), said
 
 
+def test_comments_are_what_the_manual_says():
+    status, said = check(like("# one\n; two\n  ; three\n\t# four\n[limits] ; five\nwall = 5s ; six\npids = 3\t; seven\n"))
+    assert status == 0, said
+    for text in ("wall = 5s # six", "wall = 5s;six", "wall = ; 5s"):
+        status, said = check(like(f"[limits]\n{text}\n"))
+        assert status != 0 and "p.ini:4:" in said, (text, said)
+
+
 def test_shipped_policies_are_good_and_shown_as_they_can_be_read_again():
     for name in ("provisional", "standard", "trusted"):
         assert dolania("policy", "check", name).returncode == 0

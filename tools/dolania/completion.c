@@ -146,12 +146,19 @@ static int bash(void)
 {
 	struct entry e;
 
+	/* A value with a '/' is a path to the command, all else a name: files only come once it looks like a path. */
 	printf("# bash completion for dolania; made by 'dolania completion bash'\n"
+	       "_dolania_names() { # runtimes or policies, what is there of the value\n"
+	       "\tcase $2 in\n"
+	       "\t.*|*/*|'~'*) compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -f -- \"$2\") ;;\n"
+	       "\t*) compopt +o default 2>/dev/null\n"
+	       "\t\tmapfile -t COMPREPLY < <(compgen -W \"$(dolania completion \"$1\" 2>/dev/null)\" -- \"$2\") ;;\n"
+	       "\tesac\n}\n\n"
 	       "_dolania_value() { # option, what is there of its value\n\tlocal cur=$2\n\tcase $1 in\n");
 	if (bash_case(RUNTIMES, NULL))
-		printf("mapfile -t COMPREPLY < <(compgen -W \"$(dolania completion runtimes 2>/dev/null)\" -f -- \"$cur\") ;;\n");
+		printf("_dolania_names runtimes \"$cur\" ;;\n");
 	if (bash_case(POLICIES, NULL))
-		printf("mapfile -t COMPREPLY < <(compgen -W \"$(dolania completion policies 2>/dev/null)\" -f -- \"$cur\") ;;\n");
+		printf("_dolania_names policies \"$cur\" ;;\n");
 	if (bash_case(DIRECTORY, NULL))
 		printf("compopt -o filenames 2>/dev/null; mapfile -t COMPREPLY < <(compgen -d -- \"$cur\") ;;\n");
 	bash_words();
@@ -173,7 +180,7 @@ static int bash(void)
 	printf("' -- \"$cur\"); return; fi\n"
 	       "\tcase ${COMP_WORDS[1]} in\n"
 	       "\tpolicy) if [ \"$COMP_CWORD\" -eq 2 ]; then mapfile -t COMPREPLY < <(compgen -W 'show check list table' -- \"$cur\")\n"
-	       "\t\telse mapfile -t COMPREPLY < <(compgen -W \"$(dolania completion policies 2>/dev/null)\" -f -- \"$cur\"); fi; return ;;\n"
+	       "\t\telse _dolania_names policies \"$cur\"; fi; return ;;\n"
 	       "\tcompletion) mapfile -t COMPREPLY < <(compgen -W 'bash zsh fish' -- \"$cur\"); return ;;\n"
 	       "\thelp) mapfile -t COMPREPLY < <(compgen -W '");
 	put_commands(" ");

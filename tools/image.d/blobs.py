@@ -87,6 +87,9 @@ class Archive:
             self.fd, bytes_, _ = unpack(whole, bounds)
             os.close(packed)
             whole = Part(self.fd, 0, bytes_, path)
+        # A damaged tar is told as one; this is for what was never meant to be one.
+        if not tarball.looks_like_one(os.pread(self.fd, tarball.BLOCK, 0)):
+            raise Wrong(f"{safe(path)}: neither a tar archive (plain, or packed with gzip or zstd) nor a directory")
         self.index, self.unpacked = {}, []
         for m in tarball.members(self.fd, whole.bytes, path, bounds.entries):
             self.index[posixpath.normpath(os.fsdecode(m.name).lstrip("/"))] = m

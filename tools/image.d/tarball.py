@@ -48,6 +48,11 @@ def checksum_fits(header):
     return int(told, 8) == sum(header) - sum(header[148:156]) + 8 * 0x20
 
 
+def looks_like_one(block):
+    """Is the first block of a file that of a tar archive, be it damaged or empty?"""
+    return len(block) == BLOCK and (checksum_fits(block) or block[257:262] == b"ustar" or block == bytes(BLOCK))
+
+
 def pax_records(data, where):
     """The keys and values of a pax header."""
     found, at = {}, 0
