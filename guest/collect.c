@@ -10,6 +10,7 @@
 #include <linux/magic.h>
 
 #include "collect.h"
+#include "job.h"
 
 static uint64_t time_ns(struct timeval t)
 {
@@ -77,7 +78,7 @@ static uint64_t places(const struct job *job)
 	return found;
 }
 
-struct wire_frame collect_exit(const struct relay *r, const struct job *job)
+struct wire_frame collect_exit(const struct relay *r)
 {
 	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
 	struct cgroup_figures figures = cgroup_read(r->group);
@@ -97,7 +98,7 @@ struct wire_frame collect_exit(const struct relay *r, const struct job *job)
 	v[WIRE_EXIT_PIDS_REFUSED] = figures.pids_refused;
 	v[WIRE_EXIT_MONOTONIC_NS] = r->ended_ns;
 	set_tmp(v);
-	v[WIRE_EXIT_PLACES] = places(job);
+	v[WIRE_EXIT_PLACES] = places(r->job);
 	return frame;
 }
 

@@ -3,11 +3,10 @@
 #ifndef DOLANIA_GUEST_COLLECT_H
 #define DOLANIA_GUEST_COLLECT_H
 
-#include "job.h"
 #include "relay.h"
 
 /* The WIRE_EXIT frame of a run whose relay has returned; the script's tree is still there. */
-struct wire_frame collect_exit(const struct relay *r, const struct job *job);
+struct wire_frame collect_exit(const struct relay *r);
 
 /* The WIRE_EXIT frame after another guest's disk was sent. */
 struct wire_frame collect_disk(int not_all);

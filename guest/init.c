@@ -99,6 +99,7 @@ static int live(struct init *g)
 		return -1;
 	g->relay.control = g->control;
 	g->relay.run = &g->run;
+	g->relay.job = &g->job;
 	g->relay.group = &g->group;
 	if (relay_run(&g->relay, f) < 0)
 		return -1;
@@ -133,7 +134,7 @@ static int tell_end(const struct init *g)
 	} else {
 		if (!g->relay.started_sent && g->run.exec_error == 0)
 			frames[n++] = relay_started_frame(&g->run);
-		frames[n++] = collect_exit(&g->relay, &g->job);
+		frames[n++] = collect_exit(&g->relay);
 	}
 	return link_send(g->control, frames, n * sizeof frames[0]);
 }

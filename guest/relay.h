@@ -27,6 +27,7 @@ struct stream {
 struct relay {
 	int control;
 	const struct run *run;
+	const struct job *job;
 	const struct cgroup *group;
 	int started_sent;	/* WIRE_STARTED went out */
 	int ended;		/* the script's first process was reaped */
@@ -38,7 +39,7 @@ struct relay {
 
 /*
  * Returns when no process is left and every byte was queued to the host.
- * control, run and group are the caller's to fill in.  SIGCHLD must be blocked
+ * control, run, job and group are the caller's to fill in.  SIGCHLD must be blocked
  * and have a handler.
  */
 int relay_run(struct relay *r, struct fault *f) MUST_CHECK;
