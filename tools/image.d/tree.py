@@ -78,6 +78,7 @@ class Tree:
 
     def __init__(self, bounds):
         self.root, self.bounds = Dir(), bounds
+        self.steps = 0          # that follow() took: short paths may have long ways
 
     def walk(self, parts, where, make=False):
         """The directory at `parts`, links followed inside the tree; None if there is none and `make` is false."""
@@ -125,6 +126,7 @@ class Tree:
         done, todo, links = [], [p for p in reversed(path.split(b"/")) if p], 0
         while todo:
             part = todo.pop()
+            self.steps += 1 + len(done)
             if part in (b".", b""):
                 continue
             if part == b"..":
