@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import shutil
+import struct
 import subprocess
 import tarfile
 
@@ -299,6 +300,33 @@ def test_descriptions_that_are_named_again_and_again():
         manifest = json.dumps([{"Config": f"{digest(config)}.json", "Layers": ["l.tar"]}] * 5000).encode()
         refused(here, write_tar(f"{here}/s.tar", entry(f"{digest(config)}.json", config), entry("l.tar", LOWER),
                                 entry("manifest.json", manifest)), "more than 4000 descriptions")
+
+
+def needy(wants, places):
+    """A shared object that lacks as many libraries and names as many places for them."""
+    text = b"".join(b"l%d\0" % n for n in range(wants))
+    names = [m for m in range(len(text)) if m == 0 or text[m - 1] == 0]
+    tags = [(1, n) for n in names] + [(29, len(text)), (5, 4096), (0, 0)]
+    dynamic, text = b"".join(struct.pack("<QQ", *t) for t in tags), text + b":".join(b"%x" % n for n in range(places)) + b"\0"
+    at = 4096 + len(text)
+    segments = [(1, 5, 0, 0, 0, at, at, 4096), (2, 4, at, at, at, len(dynamic), len(dynamic), 8)]
+    head = b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+    return (head + b"".join(struct.pack("<IIQQQQQQ", *s) for s in segments)).ljust(4096, b"\0") + text + dynamic
+
+
+def test_what_is_looked_through_for_libraries_is_bounded():
+    """Lists of places that include each other, and programs that link thousands. The image is not there before that."""
+    include = b"include /etc/ld.so.conf.d/*\n"
+    with canary() as here:
+        for n, entries in enumerate((
+                [entry("etc/ld.so.conf", include * 300)] + [entry(f"etc/ld.so.conf.d/{n}.conf", include * 100) for n in range(30)],
+                [entry(f"bin/{n}", needy(3000, 900), mode=0o755) for n in range(20)],
+                [link(f"{n}", "d/../" * 800 + f"{n + 1}") for n in range(39)] + [folder("d"), link("lib", "0"),
+                                                                                 entry("x", needy(3000, 1), mode=0o755)])):
+            source = Layout(layer(*entries)).write(f"{here}/{n}")
+            refused(here, source, "name more libraries and places for them than are looked for")
+        source = Layout(layer(entry("bin/few", needy(3, 9), mode=0o755))).write(f"{here}/l")
+        assert "1 programs or libraries lack what they link: /bin/few (l0, l1, l2)" in made(here, source)[1]
 
 
 def test_long_names_are_bounded_before_they_are_kept():

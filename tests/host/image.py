@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import time
 
@@ -49,6 +50,49 @@ def test_a_directory_with_all_that_it_may_hold():
         _, said = made(d, source)
         assert "left out are 1 devices, pipes and sockets: pipe" in said, said
         assert "no /bin/sh" in said, said
+
+
+def test_a_directory_that_its_owner_exchanges_for_a_link():
+    """While it is listed, and while its files are read: nothing outside is."""
+    sys.path.insert(0, os.path.join(TOP, "tools/image.d"))
+    from blobs import Bounds
+    from directory import read
+    from report import Report, Wrong
+    from tree import Tree, Writer
+
+    for when in ("listed", "read", "a pipe"):
+        with scratch() as here:
+            def swap(path, fifo=False):
+                os.rename(f"{here}/top/{path}", f"{here}/was")
+                os.mkfifo(f"{here}/top/{path}") if fifo else os.symlink(f"{here}/outside", f"{here}/top/{path}")
+
+            class Swapping(Report):
+                def progress(self, text):
+                    if when == "listed" and not os.path.exists(f"{here}/was"):
+                        swap("d")
+            os.makedirs(f"{here}/top/d")
+            os.mkdir(f"{here}/outside")
+            write_file(here, "outside/file", "secret")
+            write_file(here, "top/d/file", "theirs")
+            report = Swapping(quiet=True)
+            bounds = Bounds(1 << 30, 1000, report, here)
+            tree, said = Tree(bounds), []
+            try:
+                read(f"{here}/top", tree, bounds)
+                assert when != "listed", list(tree.files())
+                swap("d/file" if when == "a pipe" else "d", when == "a pipe")
+            except Wrong as e:
+                said.append(str(e))
+            for _, node in tree.files():
+                os.mkdir(f"{here}/out")
+                for look in (lambda: node.read(0, 6), lambda: Writer(f"{here}/out", report).write(tree)):
+                    try:
+                        look()
+                    except (Wrong, OSError) as e:
+                        said.append(str(e))
+                        continue
+                    raise AssertionError("it was read")
+            assert len(said) == (1 if when == "listed" else 2) and ("Not a directory" in said[0] or "is none now" in said[0]), said
 
 
 def test_the_same_directory_gives_the_same_bytes():

@@ -15,6 +15,10 @@ import sys
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NEEDED, DT_STRTAB, DT_RPATH, DT_RUNPATH = 1, 5, 15, 29
 HEADERS_MAX, DYNAMIC_MAX, STRING_MAX = 128, 1 << 16, 4096
+PATH_MAX = 4096
+# In bytes, about: of headers and settings that are read, of paths that are looked for. All of Debian's /usr with
+# 150000 files takes a fortieth of it.
+WORK_MAX = 1 << 26
 MULTIARCH = {62: b"x86_64-linux-gnu", 183: b"aarch64-linux-gnu", 3: b"i386-linux-gnu"}
 
 
@@ -22,7 +26,7 @@ class Elf:
     """What a program or library asks of the dynamic linker; `wants` is None if it is neither."""
 
     def __init__(self, node):
-        self.interp, self.wants, self.paths, self.machine = None, None, [], 0
+        self.interp, self.wants, self.paths, self.machine, self.bytes = None, None, [], 0, 0
         head = node.read(0, 64)
         if len(head) < 64 or head[:4] != b"\x7fELF" or head[4] not in (1, 2) or head[5] != 1:
             return
@@ -35,17 +39,19 @@ class Elf:
         if size != (56 if self.wide else 32) or count > HEADERS_MAX:
             return
         table = node.read(where, size * count)
-        self.loads, dynamic = [], None
+        self.loads, interp, dynamic = [], None, None
         for at in range(0, len(table) - size + 1, size):
             kind, offset, vaddr, filesz = self.program_header(table, at)
             if kind == PT_LOAD:
                 self.loads.append((vaddr, offset, filesz))
             elif kind == PT_INTERP:
-                self.interp = node.read(offset, min(filesz, STRING_MAX)).split(b"\0", 1)[0]
+                interp = offset, min(filesz, STRING_MAX)
             elif kind == PT_DYNAMIC:
-                dynamic = node.read(offset, min(filesz, DYNAMIC_MAX))
+                dynamic = offset, min(filesz, DYNAMIC_MAX)
+        if interp is not None:
+            self.interp = node.read(*interp).split(b"\0", 1)[0]
         if dynamic is not None:
-            self.read_dynamic(node, dynamic)
+            self.read_dynamic(node, node.read(*dynamic))
 
     def program_header(self, table, at):
         if self.wide:
@@ -55,6 +61,7 @@ class Elf:
         return kind, offset, vaddr, filesz
 
     def read_dynamic(self, node, dynamic):
+        self.bytes = len(dynamic)
         form = "<QQ" if self.wide else "<II"
         step, tags = struct.calcsize(form), []
         for at in range(0, len(dynamic) - step + 1, step):
@@ -73,35 +80,57 @@ class Elf:
                 if tag == DT_NEEDED:
                     self.wants.append(text)
                 else:
-                    self.paths = text.split(b":")
+                    self.paths = [p for p in text.split(b":") if p]
 
 
 class Finder:
     """Where the image's dynamic linkers look."""
 
     def __init__(self, tree):
-        self.tree = tree
+        self.tree, self.left = tree, WORK_MAX
         self.found = {}
         self.configured = self.read_config(b"etc/ld.so.conf", 0)
         for path, node in self.small_files(b"etc", b"ld-musl-*.path"):
-            self.configured += node.read(0, 1 << 16).replace(b":", b"\n").split()
+            words = node.read(0, 1 << 16).replace(b":", b"\n").split()
+            self.spend(64 * len(words))
+            self.configured += words
+
+    def spend(self, n):
+        """The image has the say over how much there is to do: over all of it, not more than WORK_MAX."""
+        from report import Wrong
+        self.left -= n
+        if self.left < 0:
+            raise Wrong("its programs, or its /etc/ld.so.conf, name more libraries and places for them than are looked for; "
+                        "such an image is not what a builder makes")
+
+    def follow(self, path):
+        before = self.tree.steps
+        there = self.tree.follow(path)
+        self.spend(16 * (self.tree.steps - before))
+        return there
 
     def small_files(self, directory, pattern):
         from tree import Dir, File
-        there = self.tree.follow(directory)
+        there = self.follow(directory)
         node = self.tree.get(there) if there is not None else None
-        for name in sorted(node.children) if isinstance(node, Dir) else ():
-            path = self.tree.follow(directory + b"/" + name)
+        if not isinstance(node, Dir):
+            return
+        self.spend(16 * len(node.children))
+        for name in sorted(n for n in node.children if fnmatch.fnmatchcase(n, pattern)):
+            self.spend(256)
+            path = self.follow(directory + b"/" + name)
             child = self.tree.get(path) if path is not None else None
-            if isinstance(child, File) and fnmatch.fnmatchcase(name, pattern):
+            if isinstance(child, File):
                 yield path, child
 
     def read_config(self, path, depth):
+        self.spend(4096)
         directory, _, name = path.rpartition(b"/")
         found = []
         for _, node in self.small_files(directory, name) if depth < 4 else ():
             for line in node.read(0, 1 << 16).splitlines():
                 words = line.split(b"#", 1)[0].split()
+                self.spend(64 + 64 * len(words) + len(line))
                 if words[:1] == [b"include"] and len(words) > 1:
                     below = words[1] if words[1].startswith(b"/") else directory + b"/" + words[1]
                     found += self.read_config(below.strip(b"/"), depth + 1)
@@ -119,18 +148,23 @@ class Finder:
                     b"/usr/local/lib")
 
     def has(self, path):
-        if path not in self.found:
-            self.found[path] = self.tree.follow(path) is not None
+        self.spend(16)
+        if len(path) > PATH_MAX or path not in self.found:
+            self.spend(128 + len(path))
+            if len(path) > PATH_MAX:
+                return False
+            self.found[path] = self.follow(path) is not None
         return self.found[path]
 
     def missing(self, path, elf):
         """The interpreter and the libraries that `elf`, at `path`, does not find."""
+        self.spend(elf.bytes)
         lacks = [elf.interp] if elf.interp is not None and not self.has(elf.interp) else []
         for want in elf.wants or []:
             if b"/" in want:
                 there = self.has(want)
             else:
-                there = any(self.has(p + b"/" + want) for p in self.places(elf, path) if p)
+                there = any(self.has(p + b"/" + want) for p in self.places(elf, path))
             if not there:
                 lacks.append(want)
         return lacks
@@ -159,12 +193,12 @@ def main(argv):
     tree, status = Tree(bounds), 0
     try:
         directory.read(argv[0], tree, bounds)
+        for path, lacks in missing(tree):
+            print(f"/{safe(path)} " + " ".join(map(safe, lacks)))
+            status = 1
     except Wrong as e:
         print(e, file=sys.stderr)
         return 2
-    for path, lacks in missing(tree):
-        print(f"/{safe(path)} " + " ".join(map(safe, lacks)))
-        status = 1
     return status
 
 

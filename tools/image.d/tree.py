@@ -4,7 +4,9 @@ Sources of all kinds end here, layers of untrusted archives too. Nothing of them
 ever extracted into the host's file system by its name in the archive: a link is text, and a
 path is walked in this tree alone, whose '..' ends at its own root.
 """
+import contextlib
 import os
+import stat
 
 from report import Wrong, safe
 
@@ -21,26 +23,51 @@ class Dir:
         self.mode, self.children = mode, {}
 
 
-class File:
-    """Regular; its bytes are `data`, or those at `offset` in the file `fd`, or those of the host's file `path`."""
-    __slots__ = ("mode", "size", "fd", "offset", "path", "data")
+def open_beneath(top, parts, flags):
+    """Opens what `parts` lead to from the directory `top`; no component may be a link, now."""
+    at = top
+    try:
+        for n, part in enumerate(parts or (b".",), 1):
+            kind = flags if n >= len(parts) else os.O_PATH | os.O_DIRECTORY
+            below = os.open(part, kind | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, dir_fd=at)
+            if at != top:
+                os.close(at)
+            at = below
+    except OSError:
+        if at != top:
+            os.close(at)
+        raise
+    return at
 
-    def __init__(self, mode, size, fd=None, offset=0, path=None, data=None):
+
+class File:
+    """Regular; its bytes are `data`, or those at `offset` in the file `fd`, or those of the host's file `parts` below `fd`."""
+    __slots__ = ("mode", "size", "fd", "offset", "parts", "data")
+
+    def __init__(self, mode, size, fd=None, offset=0, parts=None, data=None):
         self.mode, self.size = mode, size
-        self.fd, self.offset, self.path, self.data = fd, offset, path, data
+        self.fd, self.offset, self.parts, self.data = fd, offset, parts, data
+
+    @contextlib.contextmanager
+    def opened(self):
+        if self.parts is None:
+            yield self.fd
+            return
+        fd = open_beneath(self.fd, self.parts, os.O_RDONLY)
+        try:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise Wrong(f"{safe(b'/'.join(self.parts))}: it was a file, and is none now")
+            yield fd
+        finally:
+            os.close(fd)
 
     def read(self, at, n):
         """Some of its bytes, for a look at them."""
         if self.data is not None:
             return self.data[at:at + n]
         n = max(0, min(n, self.size - at))
-        if self.fd is not None:
-            return os.pread(self.fd, n, self.offset + at)
-        fd = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            return os.pread(fd, n, at)
-        finally:
-            os.close(fd)
+        with self.opened() as fd:
+            return os.pread(fd, n, self.offset + at)
 
 
 class Link:
@@ -78,6 +105,7 @@ class Tree:
 
     def __init__(self, bounds):
         self.root, self.bounds = Dir(), bounds
+        self.steps = 0          # that follow() took: short paths may have long ways
 
     def walk(self, parts, where, make=False):
         """The directory at `parts`, links followed inside the tree; None if there is none and `make` is false."""
@@ -125,6 +153,7 @@ class Tree:
         done, todo, links = [], [p for p in reversed(path.split(b"/")) if p], 0
         while todo:
             part = todo.pop()
+            self.steps += 1 + len(done)
             if part in (b".", b""):
                 continue
             if part == b"..":
@@ -225,9 +254,7 @@ def copy_bytes(node, to, where):
     if node.data is not None:
         os.write(to, node.data)
         return
-    own = node.fd is None
-    fd = os.open(node.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK) if own else node.fd
-    try:
+    with node.opened() as fd:
         at, left, by_kernel = node.offset, node.size, True
         while left > 0:
             n = 0
@@ -246,9 +273,6 @@ def copy_bytes(node, to, where):
                 raise Wrong(f"{where}: it became shorter while it was read")
             at += n
             left -= n
-    finally:
-        if own:
-            os.close(fd)
 
 
 class Writer:
