@@ -22,6 +22,7 @@ MIB = 1 << 20
 OWN_BYTES = {"release": 2 * MIB, "sanitizer": 32 * MIB}
 CPU_SLACK_NS = 30_000_000           # ticks that rusage may be off by
 WALL_S = {"short": 1.6 if lib.EMULATED else 0.5, "middle": 8, "long": 40}
+PATIENCE = 5
 
 
 class Wrong(AssertionError):
@@ -96,25 +97,25 @@ def watch(process, started, wall_s):
     return seen
 
 
-def command(case, root, result):
+def command(case, root, result, patience):
     return [os.path.join(root, "bin/dolania"), "run", "--kernel", build.GUEST, "--initrd", build.INITRD, "--runtime",
             build.DISKS[case.disk], "--append", f"case={case.name}", "--memory", "16M", "--tmp", "1M",
-            "--wall", f"{int(WALL_S[case.wall] * 1000)}ms", "--result", result, *case.options,
+            "--wall", f"{int(WALL_S[case.wall] * patience * 1000)}ms", "--result", result, *case.options,
             "--exec", "--", "/none"]
 
 
-def run(case, root):
-    """One run; (lib.Run, what was seen of the VMM meanwhile)."""
+def run(case, root, patience=1):
+    """One run; (lib.Run, what was seen of the VMM meanwhile).  patience: times its wall limit."""
     env = {**os.environ, "ASAN_OPTIONS": f"exitcode={STATUS_COMMAND_FOUND}",
            "UBSAN_OPTIONS": f"exitcode={STATUS_COMMAND_FOUND}"}
     with tempfile.TemporaryDirectory() as d:
         result = os.path.join(d, "result.json")
         started = time.monotonic()
-        words = command(case, root, result)
+        words = command(case, root, result, patience)
         with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                               env=env) as p:
             p.stdin.write(STDIN)
-            seen = watch(p, started, WALL_S[case.wall]) if case.wall == "short" else []
+            seen = watch(p, started, WALL_S[case.wall] * patience) if case.wall == "short" else []
             try:
                 out, err = p.communicate(timeout=60 * lib.SLOWNESS)
             except subprocess.TimeoutExpired:
@@ -243,11 +244,21 @@ def check_seen(seen):
         raise Wrong("memory", f"{threads} threads, maps {maps}")
 
 
+def is_fine(seen):
+    try:
+        check_seen(seen)
+        return True
+    except Wrong:
+        return False
+
+
 def judge(case, which, root=None, symbols=None):
     """Runs `case` on the build `which` (or what lies at `root`); raises Wrong."""
     root = root or build.BUILDS[which]
     before, others = files(root, build.DISKS[case.disk]), set(vmms())
     r, seen = run(case, root)
+    if case.wall == "short" and not is_fine(seen):      # a loaded machine, where it was looked at in its set-up?
+        r, seen = run(case, root, PATIENCE)
     if r.result is None:
         raise Wrong("outcome", f"no result: {r}")
     check_sanitizers(r, root)
