@@ -190,8 +190,8 @@ static const char *why_refused(const struct extract_refusal *f)
 		[WHY_DAMAGED] = "its end could not be read in the guest, and is zeroes",
 	};
 
-	if (f->why == WHY_HOST && f->error > 0 && f->error < 4096)
-		return strerrordesc_np(f->error) != NULL ? strerrordesc_np(f->error) : "unknown error";
+	if (f->why == WHY_HOST && f->error > 0)
+		return error_text((uint64_t)f->error);
 	return f->why < WHY_COUNT && whys[f->why] != NULL ? whys[f->why] : "an unknown reason";
 }
 
@@ -237,7 +237,7 @@ static bool judge(const struct extract_report *r, int status, struct dolania_out
 		snprintf(to, room, "there are more files than --disk allows");
 		return true;
 	case EXTRACT_HOST:
-		snprintf(to, room, "%s", r->error > 0 && r->error < 4096 ? strerror(r->error) : "a write failed");
+		snprintf(to, room, "%s", r->error > 0 ? error_text((uint64_t)r->error) : "a write failed");
 		return false;
 	case EXTRACT_RUNNING:
 	case EXTRACT_ENDS:

@@ -87,6 +87,7 @@ void session_note(struct session *s, const char *format, ...) __attribute__((for
 /* Before there is a VM: a signal that cancels is noted in s->cancel_signal, others do nothing. */
 void session_take_signal(struct session *s);
 void fd_close(int *fd);
+const char *error_text(uint64_t error);	/* of an errno that a guest or a jailed process told; never NULL */
 /* Copies text, escaping what a terminal or a line would trip over. */
 void text_escape(char *to, size_t room, const void *from, size_t bytes, bool keep_newlines);
 
