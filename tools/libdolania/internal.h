@@ -81,6 +81,18 @@ struct session {
 };
 
 uint64_t now_ns(void);			/* CLOCK_MONOTONIC */
+
+static inline uint64_t timeval_ns(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * 1000;
+}
+
+/* The kernel's count of a process: user and system. */
+static inline uint64_t rusage_ns(const struct rusage *u)
+{
+	return timeval_ns(u->ru_utime) + timeval_ns(u->ru_stime);
+}
+
 int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
 	__attribute__((format(printf, 3, 4), cold));
 void session_note(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));

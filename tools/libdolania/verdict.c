@@ -205,12 +205,6 @@ static void wall_limit(struct session *s)
 		     policy_advice(s->o, SETTING_WALL, advice, sizeof(advice)));
 }
 
-static uint64_t cpu_ns(const struct rusage *u)
-{
-	return ((uint64_t)u->ru_utime.tv_sec + (uint64_t)u->ru_stime.tv_sec) * NS_PER_S +
-	       ((uint64_t)u->ru_utime.tv_usec + (uint64_t)u->ru_stime.tv_usec) * 1000;
-}
-
 static void cpu_limit(struct session *s)
 {
 	char limit[32], advice[POLICY_ADVICE_BYTES];
@@ -259,7 +253,7 @@ static void vmm_died(struct session *s)
 
 	s->r->code = sig;
 	if ((sig == SIGKILL || sig == SIGXCPU) && getrlimit(RLIMIT_CPU, &ours) == 0 && ours.rlim_cur != RLIM_INFINITY &&
-	    cpu_ns(&s->r->vmm_usage) + NS_PER_S >= ours.rlim_cur * NS_PER_S) {
+	    rusage_ns(&s->r->vmm_usage) + NS_PER_S >= ours.rlim_cur * NS_PER_S) {
 		session_fail(s, DOLANIA_CPU_LIMIT, "the caller's limit of CPU time (ulimit -t %llu) was reached; raise it",
 			     (unsigned long long)ours.rlim_cur);
 		return;
@@ -317,7 +311,7 @@ static void by_report(struct session *s)
 		wall_limit(s);
 		return;
 	case REPORT_END_CPU_LIMIT:
-		if (s->o->cpu_ns == 0 || cpu_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2)
+		if (s->o->cpu_ns == 0 || rusage_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2)
 			break;		/* the kernel counted otherwise: not the VMM we started */
 		cpu_limit(s);
 		return;
