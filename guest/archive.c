@@ -291,7 +291,7 @@ static int send_entry(struct archive *a, int dir, const char *name, unsigned int
 		leave_out(a, "unreadable");
 	} else if (S_ISDIR(st.st_mode)) {
 		is_directory = 1;
-		send_directory(a, dir, a->path + before, &st, depth);
+		send_directory(a, dir, name, &st, depth);
 	} else if (S_ISREG(st.st_mode)) {
 		send_file(a, dir, name);
 	} else if (S_ISLNK(st.st_mode)) {

@@ -146,7 +146,7 @@ int job_receive(struct job *job, int fd, struct fault *f)
 	if (error != 0)
 		return fault(f, WIRE_STEP_JOB, error);
 	memcpy(&job->h, job->inbox, sizeof job->h);
-	/* the copy in job->h is wiped by entropy_give */
+	/* the copy in job->h is wiped by seed_random */
 	explicit_bzero(job->inbox + offsetof(struct wire_job, entropy), sizeof job->h.entropy);
 	error = job_check(&job->h);
 	if (error != 0)

@@ -7,7 +7,7 @@
  * init can bind and the script cannot.  Each port takes one connection a boot.
  *
  *   port          direction      carries
- *   WIRE_CONTROL  host -> guest  one struct wire_job and its blob, then nothing
+ *   WIRE_CONTROL  host -> guest  one struct wire_job and what follows it, then nothing
  *                 guest -> host  struct wire_frame, fixed size, numbers only
  *   WIRE_STDIN    host -> guest  bytes; end of stream is SHUTDOWN(SEND)
  *   WIRE_STDOUT   guest -> host  bytes
@@ -45,10 +45,10 @@ enum wire_port {
 };
 
 /*
- * The job: header, then `blob_bytes` of blob.  In the blob, in this order and
- * each NUL-terminated: the working directory; argc argument strings; envc
- * environment strings (KEY=VALUE); per disk after the root disk, the path
- * it is mounted on; and `binds` paths.  Then, not NUL-terminated, `script_bytes` of script text,
+ * The job: header, then `strings_bytes` of strings, in this order and each
+ * NUL-terminated: the working directory; argc argument strings; envc environment
+ * strings (KEY=VALUE); per disk after the root disk, the path it is mounted on;
+ * and `binds` paths.  Then, not NUL-terminated, `script_bytes` of script text,
  * which init writes to argv[script_arg] (a path) before exec.
  */
 #define WIRE_JOB_MAGIC 0x42304a44u		/* "DJ0B" */

@@ -101,10 +101,8 @@ void loop_frame(void *ctx, const struct wire_frame *frame)
 	}
 	switch (frame->type) {
 	case WIRE_READY:
-		if (r->page->phase < REPORT_READY) {
-			r->page->ready_frame = *frame;
+		if (r->page->phase < REPORT_READY)
 			report_phase(&r->report, REPORT_READY);
-		}
 		break;
 	case WIRE_STARTED:
 		if (r->page->phase < REPORT_STARTED)
@@ -274,7 +272,6 @@ static void handle_exit(struct run *r)
 {
 	const uint32_t reason = r->vm.run->exit_reason;
 
-	r->page->kvm_exit_reason = reason;
 	for (size_t i = 0; i < sizeof(exit_table) / sizeof(exit_table[0]); i++) {
 		if (exit_table[i].reason == reason) {
 			exit_table[i].handle(r);
@@ -309,15 +306,6 @@ bool loop_over(void *ctx)
 	return r->over;
 }
 
-/* Between two entries of the guest. */
-static void serve_signals(struct run *r)
-{
-	if (!r->over && r->pump_due) {
-		r->pump_due = false;
-		settle(r, bus_pump(&r->bus));
-	}
-}
-
 void loop_guest(struct run *r)
 {
 	while (!r->over) {
@@ -325,18 +313,20 @@ void loop_guest(struct run *r)
 
 		if (e == 0) {
 			handle_exit(r);
-			serve_signals(r);
 		} else if (e == EINTR) {
 			r->page->exits[REPORT_EXIT_INTR]++;
 			drain_signals(r);
 			r->pump_due = true;
-			serve_signals(r);
 		} else if (e == EIO && r->page->phase >= REPORT_READY) {
 			/* KVM gave the machine up for what the guest did: an SMI to itself, for one. */
 			end_hostile(r, REPORT_EV_STUCK, (uint64_t)e, "the guest made KVM give up its machine (KVM_RUN: EIO)");
 		} else {
 			run_end(r, e == ENOMEM ? REPORT_END_HOST_OOM : REPORT_END_HOST_UNSUPPORTED, e,
 				"KVM_RUN failed");
+		}
+		if (!r->over && r->pump_due) {
+			r->pump_due = false;
+			settle(r, bus_pump(&r->bus));
 		}
 	}
 }

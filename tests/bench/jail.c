@@ -4,10 +4,10 @@
  *
  * Children that do nothing but enter the layers up to one, with the code that
  * the supervisor and the VMM use, and exit.  The cost of a child is a slope, as
- * in count.c: (cost of MANY - cost of FEW) / (MANY - FEW), in nanoseconds that
- * are instructions under -icount; idle time is taken out.  After each child we
- * sleep a while, so that what the kernel does later (a network namespace is
- * destroyed by a worker) falls into the same child's cost.
+ * in count.c: (cost of MANY - cost of FEW) / (MANY - FEW), by the clock of
+ * clock.h; idle time is taken out.  After each child we sleep a while, so that
+ * what the kernel does later (a network namespace is destroyed by a worker)
+ * falls into the same child's cost.
  *
  * Then the price that stays: system calls with and without the filter.
  *
@@ -15,20 +15,15 @@
  */
 #include "vmm/jail/jail.c"	/* for its layers one by one; NOLINT */
 
-#include <fcntl.h>
 #include <linux/kvm.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 
+#include "tests/bench/clock.h"
 #include "tools/libdolania/confine.h"
 
 enum layer { NOTHING, SPACES, ROOT, LANDLOCK, LIMITS, SECCOMP, LAYERS };
@@ -41,40 +36,6 @@ static const struct {
 	{ "ipc", CLONE_NEWIPC }, { "uts", CLONE_NEWUTS }, { "cgroup", CLONE_NEWCGROUP },
 };
 enum { SPACES_N = sizeof(space) / sizeof(space[0]) };
-
-static void die(const char *what)
-{
-	perror(what);
-	exit(2);
-}
-
-static uint64_t idle_ns(void)
-{
-	static char buf[65536];
-	ssize_t got;
-	size_t have = 0;
-	const char *at;
-	int fd = open("/proc/timer_list", O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		die("/proc/timer_list");
-	while (have < sizeof buf - 1 && (got = read(fd, buf + have, sizeof buf - 1 - have)) > 0)
-		have += (size_t)got;
-	close(fd);
-	buf[have] = '\0';
-	at = strstr(buf, ".idle_sleeptime");
-	if (at == NULL || (at = strchr(at, ':')) == NULL)
-		die("no idle_sleeptime in /proc/timer_list");
-	return strtoull(at + 1, NULL, 10);
-}
-
-static uint64_t clock_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 static _Noreturn void child(enum layer upto, int go_fd)
 {

@@ -81,7 +81,7 @@ choose() { # JOB
 	compile) counts="1 1 1 3" image=toolchain job="exec gcc -O2 -c -o /tmp/compile.o /in/compile.c" ;;
 	*) echo "measure.sh: $1?" >&2; exit 2 ;;
 	esac
-	input=$PWD/build/bench/work/$input
+	input=$PWD/build/bench/jobs/$input
 }
 work_dolania() {
 	$bin/drive $counts "$command" run --quiet --wall off --output 1G --in-cache off --runtime $image --in "$input" \

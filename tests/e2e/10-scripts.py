@@ -41,6 +41,15 @@ def test_interpreter_line_env():
         assert (r.code, r.out) == (0, b"42\n"), "the '#!' goes before the suffix"
 
 
+@needs(PYTHON)
+def test_interpreter_line_env_settings():
+    """What env sets is not its program; nor is an argument of the program a setting."""
+    with scratch() as d:
+        for words in ("-S python3 -X utf8=1", "-S A=1 B=2 python3", "-i A=1 python3 -X utf8=1"):
+            r = run(write_file(d, "job", f"#!/usr/bin/env {words}\n"))
+            assert r.result["runtime"] == "python", (words, r)
+
+
 def test_interpreter_line_with_argument():
     with scratch() as d:
         r = run(write_file(d, "job", "#!/bin/sh -eu\nfalse\necho not reached\n"))

@@ -151,6 +151,35 @@ def test_cancelled_runs_are_not_collected():
         assert not names(f"{d}/o")
 
 
+def phase(pid):
+    """REPORT_*, which the VMM tells its supervisor `pid`; -1 before it does."""
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        path = f"/proc/{pid}/fd/{fd}"
+        if os.path.islink(path) and os.readlink(path).startswith("/memfd:dolania-shared"):
+            with open(path, "rb") as f:
+                return int.from_bytes(os.pread(f.fileno(), 4, 8), "little")
+    return -1
+
+
+def test_a_cancel_while_memory_is_overwritten():
+    """The script has ended, its files are not read yet: they are not waited for, and it is no success."""
+    ended = 4
+    with scratch() as d:
+        with subprocess.Popen([DOLANIA, "run", "--quiet", "--wall", "300s", "--result", f"{d}/r", "--out", f"{d}/o", "--tmp",
+                               "64M", "-c", "head -c 32m /dev/zero >/tmp/f; echo x >/out/f"]) as p:
+            while phase(p.pid) < ended and p.poll() is None:
+                time.sleep(0.001)
+            vmm = [pid for pid in children(p.pid) if comm(pid) != "dolania-extract"]
+            os.kill(vmm[0], signal.SIGSTOP)
+            p.send_signal(signal.SIGTERM)
+            time.sleep(SLOWNESS / 4)
+            os.kill(vmm[0], signal.SIGCONT)
+            assert p.wait(60 * SLOWNESS) == -signal.SIGTERM
+        r = read_result(f"{d}/r").result
+        assert r["end"]["message"] == "cancelled before /out was collected" and r["out"]["collected_by"] is None, r
+        assert not names(f"{d}/o")
+
+
 def test_disk_is_the_limit():
     """ENOSPC in the script at --disk, and all of that comes back; what only looks small does not."""
     with scratch() as d:

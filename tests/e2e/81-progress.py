@@ -170,6 +170,13 @@ def test_what_comes_back_is_collected_by_then():
     assert not re.search(rb"booting|running", seen[seen.index(b"collecting"):]), seen
 
 
+def test_a_line_that_was_begun_stays_while_files_are_collected():
+    with tempfile.TemporaryDirectory() as d:
+        status, seen, _ = on_terminal("--wall", "200s", "--out", f"{d}/out", "-c", "echo x >/out/f; sleep 3; printf begun")
+        assert os.path.getsize(f"{d}/out/f") == 2
+    assert status == 0 and shown(seen) == ([], b"begun") and not LINE.search(seen[seen.index(b"begun"):]), seen
+
+
 def test_ctrl_c_leaves_no_line():
     typed = []
 

@@ -199,7 +199,9 @@ def test_no_seccomp_is_refused():
 def test_no_empty_root_is_refused():
     """What a host does that allows user namespaces and no privilege in them (AppArmor)."""
     refused(without("165", errno.EACCES), "empty root", "AppArmor", "doctor")
-    refused(without("155", errno.EPERM), "empty root")
+    refused(without("155", errno.EPERM), "the VMM could not be confined: its empty root")
+    with scratch() as d:        # --out's is made first, and is told by its own name
+        refused(without("165", errno.EACCES, "--out", f"{d}/o"), "--out: the extractor: its empty root", "AppArmor")
 
 
 def test_no_limits_are_refused():

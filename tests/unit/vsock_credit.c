@@ -16,7 +16,6 @@ static void a_full_pipe_holds_the_guest_back(void)
 		CHECK_EQ(packet_send(m, packet(RW, WIRE_STDOUT), block, 1024), OK);
 	CHECK(!packet_get(m, &p, NULL));	/* no new credit */
 	CHECK(m->out_head == 4096 && m->out_tail == 0);
-	CHECK(!vsock_drained(&m->bus.vsock));
 	CHECK_EQ(packet_send(m, packet(CREDIT_REQUEST, WIRE_STDOUT), NULL, 0), OK);
 	CHECK(packet_is(m, CREDIT_UPDATE, &p, NULL));
 	CHECK_EQ(p.fwd_cnt, 0);
@@ -26,7 +25,7 @@ static void a_full_pipe_holds_the_guest_back(void)
 	CHECK_EQ(p.fwd_cnt, 4096);
 	CHECK_EQ(read(m->stdout_r, got, sizeof got), 4096);
 	CHECK(got[0] == 'b' && got[4095] == 'b');
-	CHECK(vsock_drained(&m->bus.vsock));
+	CHECK(m->out_head == 4096 && m->out_tail == 4096);
 	/* Around the ring's seam: 1000 in, then 4000 over the end. */
 	for (int i = 0; i < 40; i++) {
 		uint8_t odd[777];

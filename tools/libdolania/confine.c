@@ -46,7 +46,7 @@ int confine_map_as(pid_t pid, int go_fd, uid_t uid, gid_t gid, const char **why)
 	/* Its memory is not to be swapped; without privilege its own limit has to do. */
 	if (geteuid() == 0)
 		(void)prlimit(pid, RLIMIT_MEMLOCK, &unlimited, NULL);
-	*why = "the id maps of the VMM's user namespace cannot be written";
+	*why = "the id maps of its user namespace cannot be written";
 	snprintf(map, sizeof(map), "%d %lu 1", CONFINE_ID, (unsigned long)uid);
 	/* Root's child can, and must, drop root's groups; anybody else may not. */
 	if (put(pid, "uid_map", map) < 0 || (geteuid() != 0 && put(pid, "setgroups", "deny") < 0))
@@ -83,20 +83,20 @@ int confine_enter(int go_fd, const char **why)
 	struct rlimit lock;
 	char go;
 
-	*why = "the supervisor did not map the VMM's ids";
+	*why = "the supervisor did not map its ids";
 	if (read(go_fd, &go, 1) != 1)
 		return -1;
 	if (getrlimit(RLIMIT_MEMLOCK, &lock) == 0) {
 		lock.rlim_cur = lock.rlim_max;
 		(void)setrlimit(RLIMIT_MEMLOCK, &lock);
 	}
-	*why = "the VMM cannot become an unprivileged user";
+	*why = "it cannot become an unprivileged user";
 	if (setgroups(0, NULL) < 0 && errno != EPERM)
 		return -1;
 	if (setresgid(CONFINE_ID, CONFINE_ID, CONFINE_ID) < 0 ||
 	    setresuid(CONFINE_ID, CONFINE_ID, CONFINE_ID) < 0)
 		return -1;
-	*why = "the VMM's empty root cannot be made; where AppArmor keeps user namespaces from programs, install "
+	*why = "its empty root cannot be made; where AppArmor keeps user namespaces from programs, install "
 	       "the profile share/dolania/apparmor/dolania";
 	return empty_root();
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * confine.h - namespaces and an empty root around the VMM, without root or a helper.
+ * confine.h - namespaces and an empty root around the VMM, and around the extractor, without root or a helper.
  *
  * The child is cloned into user, mount, pid, net, ipc, uts and cgroup
  * namespaces of its own.  Inside it is uid and gid CONFINE_ID; outside it is

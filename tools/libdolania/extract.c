@@ -38,7 +38,7 @@ struct parts {
 
 static _Noreturn void give_up(const char *why)
 {
-	dprintf(2, "%s: %s\n", why, strerror(errno));
+	dprintf(2, "the extractor: %s: %s\n", why, strerror(errno));
 	_exit(EXTRACT_STATUS_NO_JAIL);
 }
 
@@ -56,18 +56,18 @@ static _Noreturn void become_extractor(const struct parts *f, int dir, int log, 
 	dir = fcntl(dir, F_DUPFD, 3);
 	report = fcntl(f->report, F_DUPFD, 3);
 	if (dir < 0 || report < 0 || dup2(log, 2) < 0 || dup2(f->archive[0], 0) < 0 || dup2(f->ready[1], 1) < 0)
-		give_up("the extractor's descriptors cannot be made");
+		give_up("its descriptors cannot be made");
 	if (confine_enter(f->go[0], &why) < 0)
 		give_up(why);
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC) < 0 ||
 	    fcntl(dir, F_SETFD, 0) < 0 || fcntl(report, F_SETFD, 0) < 0)
-		give_up("the extractor's descriptors cannot be kept");
+		give_up("its descriptors cannot be kept");
 	snprintf(number[0], sizeof(number[0]), "%d", dir);
 	snprintf(number[1], sizeof(number[1]), "%d", report);
 	snprintf(number[2], sizeof(number[2]), "%llu", (unsigned long long)max_bytes);
 	snprintf(number[3], sizeof(number[3]), "%llu", (unsigned long long)max_entries);
 	syscall(SYS_execveat, f->program, "", argv, envp, AT_EMPTY_PATH);
-	give_up("the extractor cannot be executed");
+	give_up("it cannot be executed");
 }
 
 static void close_pair(int ends[2])
@@ -152,7 +152,7 @@ int extractor_start(struct extractor *x, const char *program, int dir, uint64_t 
 		snprintf(why, room, "the extractor's namespaces cannot be made: %s", strerror(errno));
 	} else if (confine_map_as(x->pid, f.go[1], geteuid() == 0 ? st.st_uid : geteuid(),
 				  geteuid() == 0 ? st.st_gid : getegid(), &what) < 0) {
-		snprintf(why, room, "the extractor's %s: %s", what, strerror(errno));
+		snprintf(why, room, "the extractor: %s: %s", what, strerror(errno));
 	} else if (!is_ready(f.ready[0])) {
 		last_line(x->log, why, room);
 		if (why[0] == '\0')
@@ -190,8 +190,8 @@ static const char *why_refused(const struct extract_refusal *f)
 		[WHY_DAMAGED] = "its end could not be read in the guest, and is zeroes",
 	};
 
-	if (f->why == WHY_HOST && f->error > 0 && f->error < 4096)
-		return strerrordesc_np(f->error) != NULL ? strerrordesc_np(f->error) : "unknown error";
+	if (f->why == WHY_HOST && f->error > 0)
+		return error_text((uint64_t)f->error);
 	return f->why < WHY_COUNT && whys[f->why] != NULL ? whys[f->why] : "an unknown reason";
 }
 
@@ -237,7 +237,7 @@ static bool judge(const struct extract_report *r, int status, struct dolania_out
 		snprintf(to, room, "there are more files than --disk allows");
 		return true;
 	case EXTRACT_HOST:
-		snprintf(to, room, "%s", r->error > 0 && r->error < 4096 ? strerror(r->error) : "a write failed");
+		snprintf(to, room, "%s", r->error > 0 ? error_text((uint64_t)r->error) : "a write failed");
 		return false;
 	case EXTRACT_RUNNING:
 	case EXTRACT_ENDS:

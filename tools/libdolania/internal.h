@@ -81,12 +81,25 @@ struct session {
 };
 
 uint64_t now_ns(void);			/* CLOCK_MONOTONIC */
+
+static inline uint64_t timeval_ns(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * 1000;
+}
+
+/* The kernel's count of a process: user and system. */
+static inline uint64_t rusage_ns(const struct rusage *u)
+{
+	return timeval_ns(u->ru_utime) + timeval_ns(u->ru_stime);
+}
+
 int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
 	__attribute__((format(printf, 3, 4), cold));
 void session_note(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* Before there is a VM: a signal that cancels is noted in s->cancel_signal, others do nothing. */
 void session_take_signal(struct session *s);
 void fd_close(int *fd);
+const char *error_text(uint64_t error);	/* of an errno that a guest or a jailed process told; never NULL */
 /* Copies text, escaping what a terminal or a line would trip over. */
 void text_escape(char *to, size_t room, const void *from, size_t bytes, bool keep_newlines);
 

@@ -81,7 +81,9 @@ static int add_entry(struct session *s, size_t source, const char *path, int dir
 	if (S_ISLNK(st.st_mode)) {
 		n.kind = NODE_LINK;
 		bytes = readlinkat(dir, name, target, sizeof(target) - 1);
-		target[bytes < 0 ? 0 : bytes] = '\0';
+		if (bytes < 0)
+			return session_fail(s, DOLANIA_USAGE, "%s %s: %s: %s", c->option, c->path, name, strerror(errno));
+		target[bytes] = '\0';
 		n.link = strdup(target);
 		if (n.link == NULL)
 			return no_memory(s);

@@ -38,11 +38,7 @@ static void put_seconds(FILE *f, const char *key, uint64_t ns)
 /* The VMM's own count; where it did not live to tell it, the kernel's for its process, which is a little more. */
 static uint64_t cpu_ns(const struct dolania_result *r)
 {
-	const struct timeval *user = &r->vmm_usage.ru_utime, *system = &r->vmm_usage.ru_stime;
-
-	if (r->report.end != REPORT_END_NONE)
-		return r->report.vcpu_ns;
-	return (uint64_t)(user->tv_sec + system->tv_sec) * NS_PER_S + (uint64_t)(user->tv_usec + system->tv_usec) * 1000;
+	return r->report.end != REPORT_END_NONE ? r->report.vcpu_ns : rusage_ns(&r->vmm_usage);
 }
 
 static void put_guest(FILE *f, const struct dolania_result *r)

@@ -187,7 +187,8 @@ void out_return(struct session *s)
 
 	if (s->out == NULL)
 		return;
-	if (s->r->reason == DOLANIA_CANCELLED) {
+	/* Also a cancel that came when the script had ended, and its machine was being overwritten. */
+	if (s->r->reason == DOLANIA_CANCELLED || s->cancel_signal != 0) {
 		snprintf(r->why_not, sizeof(r->why_not), "the run was cancelled");
 	} else if (s->r->report.t_ready == 0) {
 		snprintf(r->why_not, sizeof(r->why_not), "the script did not start");
@@ -195,10 +196,10 @@ void out_return(struct session *s)
 		r->collected = true;
 		host_is_fine = s->out->is_file ? to_file(s, r) : to_directory(s, r);
 	}
-	if (s->cancel_signal != 0 && r->collected) {
+	if (s->cancel_signal != 0 && (r->collected || dolania_reason_by_guest(s->r->reason))) {
 		s->r->reason = DOLANIA_NOT_RUN;
 		s->r->code = s->cancel_signal;
-		session_fail(s, DOLANIA_CANCELLED, "cancelled while /out was collected");
+		session_fail(s, DOLANIA_CANCELLED, "cancelled %s /out was collected", r->collected ? "while" : "before");
 		snprintf(r->why_not, sizeof(r->why_not), "the run was cancelled");
 		r->complete = false;
 	}

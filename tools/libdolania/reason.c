@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reason.c - the reasons a run can end for, and their exit statuses. */
-#include <errno.h>
+#define _GNU_SOURCE
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -76,19 +77,26 @@ uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
-int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
+/* Paths may hold anything; what is told is one line. */
+static void one_line(char to[DOLANIA_LINE], const char *format, va_list ap) __attribute__((format(printf, 2, 0)));
+static void one_line(char to[DOLANIA_LINE], const char *format, va_list ap)
 {
 	char line[DOLANIA_LINE];
+
+	vsnprintf(line, sizeof(line), format, ap);
+	text_escape(to, DOLANIA_LINE, line, strlen(line), false);
+}
+
+int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
+{
 	va_list ap;
 
 	if (s->r->reason != DOLANIA_NOT_RUN)
 		return -1;
 	s->r->reason = why;
 	va_start(ap, format);
-	vsnprintf(line, sizeof(line), format, ap);
+	one_line(s->r->message, format, ap);
 	va_end(ap);
-	/* Paths may hold anything; the message is one line. */
-	text_escape(s->r->message, sizeof(s->r->message), line, strlen(line), false);
 	return -1;
 }
 
@@ -100,7 +108,7 @@ void session_note(struct session *s, const char *format, ...)
 		if (s->r->note[i][0] != '\0')
 			continue;
 		va_start(ap, format);
-		vsnprintf(s->r->note[i], sizeof(s->r->note[i]), format, ap);
+		one_line(s->r->note[i], format, ap);
 		va_end(ap);
 		return;
 	}
@@ -113,6 +121,13 @@ void session_take_signal(struct session *s)
 	if (read(s->o->signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si) && si.ssi_signo != SIGTSTP &&
 	    si.ssi_signo != SIGCONT)
 		s->cancel_signal = (int)si.ssi_signo;
+}
+
+const char *error_text(uint64_t error)
+{
+	const char *text = error <= INT_MAX ? strerrordesc_np((int)error) : NULL;	/* not every number has one */
+
+	return error != 0 && text != NULL ? text : "unknown error";
 }
 
 void fd_close(int *fd)

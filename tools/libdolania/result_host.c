@@ -172,11 +172,6 @@ static json_t *result_discard(const struct dolania_result *r)
 	return o;
 }
 
-static uint64_t timeval_ns(struct timeval t)
-{
-	return (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_usec * 1000;
-}
-
 static json_t *result_vmm(const struct dolania_result *r)
 {
 	int status = r->vmm_wait_status;

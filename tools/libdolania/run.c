@@ -61,28 +61,30 @@ void dolania_result_release(struct dolania_result *r)
 	r->input_count = 0;
 }
 
-static int check_numbers(struct session *s)
+/* What is memory of the host's: from `least` to what there is. */
+static int check_size(struct session *s, const char *option, uint64_t bytes, uint64_t least, const char *why)
 {
-	const struct dolania_options *o = s->o;
 	uint64_t max = dolania_memory_max();
-	char given[32], limit[32];
+	char given[32], from[32], to[32];
 
-	if (o->memory_bytes < DOLANIA_MEMORY_MIN || o->memory_bytes > max)
-		return session_fail(s, DOLANIA_USAGE, "--memory %s: must be from 16M to %s (what this host has, at "
-				    "most 64G)", dolania_format_bytes(o->memory_bytes, given, sizeof(given)),
-				    dolania_format_bytes(max, limit, sizeof(limit)));
-	if (o->tmp_bytes < 1 << 20 || o->tmp_bytes > max)
-		return session_fail(s, DOLANIA_USAGE, "--tmp %s: must be from 1M to %s",
-				    dolania_format_bytes(o->tmp_bytes, given, sizeof(given)),
-				    dolania_format_bytes(max, limit, sizeof(limit)));
-	if (o->out != NULL && (o->disk_bytes < 1 << 20 || o->disk_bytes > max))
-		return session_fail(s, DOLANIA_USAGE, "--disk %s: must be from 1M to %s (it is memory of the host's)",
-				    dolania_format_bytes(o->disk_bytes, given, sizeof(given)),
-				    dolania_format_bytes(max, limit, sizeof(limit)));
-	if (o->scratch_bytes > 0 && (o->scratch_bytes < 1 << 20 || o->scratch_bytes > max))
-		return session_fail(s, DOLANIA_USAGE, "--scratch %s: must be from 1M to %s (it is memory of the host's)",
-				    dolania_format_bytes(o->scratch_bytes, given, sizeof(given)),
-				    dolania_format_bytes(max, limit, sizeof(limit)));
+	if (bytes >= least && bytes <= max)
+		return 0;
+	return session_fail(s, DOLANIA_USAGE, "%s %s: must be from %s to %s%s", option,
+			    dolania_format_bytes(bytes, given, sizeof(given)), dolania_format_bytes(least, from, sizeof(from)),
+			    dolania_format_bytes(max, to, sizeof(to)), why);
+}
+
+static int check_options(struct session *s)
+{
+	static const char host[] = " (it is memory of the host's)";
+	const struct dolania_options *o = s->o;
+	const uint64_t least = 1 << 20;
+
+	if (check_size(s, "--memory", o->memory_bytes, DOLANIA_MEMORY_MIN, " (what this host has, at most 64G)") < 0 ||
+	    check_size(s, "--tmp", o->tmp_bytes, least, "") < 0 ||
+	    (o->out != NULL && check_size(s, "--disk", o->disk_bytes, least, host) < 0) ||
+	    (o->scratch_bytes > 0 && check_size(s, "--scratch", o->scratch_bytes, least, host) < 0))
+		return -1;
 	if (o->chdir != NULL && o->chdir[0] != '/')
 		return session_fail(s, DOLANIA_USAGE, "--chdir %s: must be an absolute path in the guest", o->chdir);
 	for (size_t i = 0; i < o->env_count; i++)
@@ -121,7 +123,7 @@ static void measure_all(struct session *s)
 /* Everything that can be wrong before there is a VM. */
 static int prepare(struct session *s)
 {
-	if (check_numbers(s) < 0)
+	if (check_options(s) < 0)
 		return -1;
 	if (dolania_locate(&s->paths) < 0)
 		return session_fail(s, DOLANIA_HOST_IO, "cannot find out where dolania is installed "

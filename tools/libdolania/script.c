@@ -196,11 +196,8 @@ static const char *runtime_of_interpreter(const struct script *c)
 	const char *at = c->interp;
 
 	if (word_is(at, strlen(at), "env"))
-		for (at = c->interp_arg; *at == '-' || strchr(at, '=') > at; at += strspn(at, " \t")) {
+		for (at = c->interp_arg; *at == '-' || memchr(at, '=', strcspn(at, " \t")) != NULL; at += strspn(at, " \t"))
 			at += strcspn(at, " \t");	/* env's options and settings */
-			if (*at == '\0')
-				break;
-		}
 	if (word_is(at, strcspn(at, " \t"), "python"))
 		return "python";
 	return word_is(at, strcspn(at, " \t"), "node") ? "node" : "base";

@@ -217,7 +217,7 @@ static pid_t start_confined(struct session *s, struct start *t, int program, int
 		kill(pid, SIGKILL);
 		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 			;
-		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s: %s; 'dolania doctor' tells more", why,
+		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "the VMM: %s: %s; 'dolania doctor' tells more", why,
 				    strerror(e));
 	}
 	close(go[1]);

@@ -241,12 +241,15 @@ static void watch_all(struct loop *l)
 	watch_stream(&l->p[ERR_FROM], &l->err);
 }
 
+static bool may_draw(const struct loop *l)
+{
+	return progress_may_follow(l->out_place, &l->out) && progress_may_follow(l->err_place, &l->err);
+}
+
 /* What is being done, for who waits at a terminal. */
 static int tell_progress(struct loop *l, int timeout)
 {
-	if (l->gone || !progress_may_follow(l->out_place, &l->out) || !progress_may_follow(l->err_place, &l->err))
-		return timeout;
-	return progress_run(l->s, phase(l), timeout);
+	return l->gone || !may_draw(l) ? timeout : progress_run(l->s, phase(l), timeout);
 }
 
 static void clear_progress(struct loop *l)
@@ -380,6 +383,8 @@ void supervise(struct session *s)
 		enforce(&l);
 	}
 	keep_log(&l);
+	if (!may_draw(&l))		/* the second VM writes nothing, so a line that is begun stays so */
+		progress_end(s->progress);
 	stream_release(&l.out);
 	stream_release(&l.err);
 	input_release(&l.in);

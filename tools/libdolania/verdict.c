@@ -24,12 +24,6 @@ static const char *image_name(const struct session *s)
 	return s->r->runtime;
 }
 
-/* errno values are the guest's: numbers of its own Linux, the same as ours. */
-static const char *guest_strerror(uint64_t g_errno)
-{
-	return g_errno > 0 && g_errno < 134 ? strerrordesc_np((int)g_errno) : "unknown error";
-}
-
 static void kill_by_signal(struct session *s, uint64_t g_signal)
 {
 	const char *name = sigabbrev_np((int)g_signal);
@@ -70,7 +64,7 @@ static void exec_failed(struct session *s, const uint64_t *v, bool found)
 			     program, of, name, image_name(s));
 	else
 		session_fail(s, DOLANIA_NOT_EXECUTABLE, "%s%s%s: cannot be executed in the guest: %s", program, of,
-			     name, guest_strerror(v[WIRE_EXIT_CODE]));
+			     name, error_text(v[WIRE_EXIT_CODE]));
 }
 
 static void disk_failed(struct session *s, uint64_t g_which, const char *why)
@@ -101,7 +95,7 @@ static void init_failed(struct session *s, const uint64_t *v)
 		[WIRE_STEP_WORK] = "/work", [WIRE_STEP_OUT] = "/out",
 	};
 	uint64_t step = v[WIRE_INIT_STEP];
-	const char *why = guest_strerror(v[WIRE_EXIT_CODE]);
+	const char *why = error_text(v[WIRE_EXIT_CODE]);
 	bool on_disk = s->o->work_dir != NULL && s->o->scratch_bytes > 0;	/* the directory of the script */
 	char size[32], advice[POLICY_ADVICE_BYTES];
 
@@ -211,12 +205,6 @@ static void wall_limit(struct session *s)
 		     policy_advice(s->o, SETTING_WALL, advice, sizeof(advice)));
 }
 
-static uint64_t cpu_ns(const struct rusage *u)
-{
-	return ((uint64_t)u->ru_utime.tv_sec + (uint64_t)u->ru_stime.tv_sec) * NS_PER_S +
-	       ((uint64_t)u->ru_utime.tv_usec + (uint64_t)u->ru_stime.tv_usec) * 1000;
-}
-
 static void cpu_limit(struct session *s)
 {
 	char limit[32], advice[POLICY_ADVICE_BYTES];
@@ -265,7 +253,7 @@ static void vmm_died(struct session *s)
 
 	s->r->code = sig;
 	if ((sig == SIGKILL || sig == SIGXCPU) && getrlimit(RLIMIT_CPU, &ours) == 0 && ours.rlim_cur != RLIM_INFINITY &&
-	    cpu_ns(&s->r->vmm_usage) + NS_PER_S >= ours.rlim_cur * NS_PER_S) {
+	    rusage_ns(&s->r->vmm_usage) + NS_PER_S >= ours.rlim_cur * NS_PER_S) {
 		session_fail(s, DOLANIA_CPU_LIMIT, "the caller's limit of CPU time (ulimit -t %llu) was reached; raise it",
 			     (unsigned long long)ours.rlim_cur);
 		return;
@@ -309,8 +297,8 @@ static void by_report(struct session *s)
 
 	p->detail[REPORT_DETAIL_BYTES - 1] = '\0';
 	text_escape(detail, sizeof(detail), p->detail, strlen(p->detail), false);
-	if (p->host_errno > 0 && p->host_errno < 4096)
-		snprintf(error, sizeof(error), ": %s", strerror(p->host_errno));
+	if (p->host_errno > 0)
+		snprintf(error, sizeof(error), ": %s", error_text((uint64_t)p->host_errno));
 	switch ((enum report_end)p->end) {
 	case REPORT_END_GUEST_EXIT:
 		if (policy_ends(s, p))
@@ -323,7 +311,7 @@ static void by_report(struct session *s)
 		wall_limit(s);
 		return;
 	case REPORT_END_CPU_LIMIT:
-		if (s->o->cpu_ns == 0 || cpu_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2)
+		if (s->o->cpu_ns == 0 || rusage_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2)
 			break;		/* the kernel counted otherwise: not the VMM we started */
 		cpu_limit(s);
 		return;

@@ -2,6 +2,7 @@
 #include "vmm/boot/fdt.h"
 
 #include <libfdt.h>
+#include <string.h>
 
 enum { PHANDLE_IOAPIC = 1, EDGE_RISING = 3 /* index in of_ioapic_type[], not IRQ_TYPE_* */ };
 
@@ -24,11 +25,17 @@ static void unit_name(char *out, const char *name, uint64_t at)
 	*out = '\0';
 }
 
-static int reg(void *f, uint64_t at, uint64_t bytes)
+/* Begins a node that is something at an address. */
+static int begin_unit(void *f, const char *name, uint64_t at, uint64_t bytes, const char *compatible)
 {
-	const fdt64_t pair[2] = { cpu_to_fdt64(at), cpu_to_fdt64(bytes) };
+	const fdt64_t reg[2] = { cpu_to_fdt64(at), cpu_to_fdt64(bytes) };
+	char unit[48];
+	int e;
 
-	return fdt_property(f, "reg", pair, sizeof(pair));
+	unit_name(unit, name, at);
+	e = fdt_begin_node(f, unit);
+	e = e ? e : fdt_property(f, "compatible", compatible, (int)strlen(compatible) + 1);
+	return e ? e : fdt_property(f, "reg", reg, sizeof(reg));
 }
 
 static int cpus(void *f)
@@ -46,20 +53,12 @@ static int cpus(void *f)
 
 static int interrupt_controllers(void *f, const struct fdt_machine *mach)
 {
-	char name[48];
-	int e;
+	int e = begin_unit(f, "lapic", mach->lapic_base, 0x1000, "intel,ce4100-lapic");
 
-	unit_name(name, "lapic", mach->lapic_base);
-	e = fdt_begin_node(f, name);
-	e = e ? e : fdt_property_string(f, "compatible", "intel,ce4100-lapic");
-	e = e ? e : reg(f, mach->lapic_base, 0x1000);
 	e = e ? e : fdt_property(f, "intel,virtual-wire-mode", NULL, 0);
 	e = e ? e : fdt_end_node(f);
 
-	unit_name(name, "ioapic", mach->ioapic_base);
-	e = e ? e : fdt_begin_node(f, name);
-	e = e ? e : fdt_property_string(f, "compatible", "intel,ce4100-ioapic");
-	e = e ? e : reg(f, mach->ioapic_base, 0x1000);
+	e = e ? e : begin_unit(f, "ioapic", mach->ioapic_base, 0x1000, "intel,ce4100-ioapic");
 	e = e ? e : fdt_property(f, "interrupt-controller", NULL, 0);
 	e = e ? e : fdt_property_u32(f, "#interrupt-cells", 2);
 	e = e ? e : fdt_property_u32(f, "phandle", PHANDLE_IOAPIC);
@@ -70,13 +69,8 @@ static int device(void *f, const struct fdt_machine *mach, unsigned slot)
 {
 	const fdt32_t interrupt[2] = { cpu_to_fdt32(slot), cpu_to_fdt32(EDGE_RISING) };
 	uint64_t at = mach->window_base + slot * mach->window_stride;
-	char name[48];
-	int e;
+	int e = begin_unit(f, "virtio_mmio", at, mach->window_stride, "virtio,mmio");
 
-	unit_name(name, "virtio_mmio", at);
-	e = fdt_begin_node(f, name);
-	e = e ? e : fdt_property_string(f, "compatible", "virtio,mmio");
-	e = e ? e : reg(f, at, mach->window_stride);
 	e = e ? e : fdt_property(f, "interrupts", interrupt, sizeof(interrupt));
 	return e ? e : fdt_end_node(f);
 }
@@ -84,16 +78,12 @@ static int device(void *f, const struct fdt_machine *mach, unsigned slot)
 static int kernel_log(void *f, const struct fdt_machine *mach)
 {
 	enum { MEM_TYPE_NORMAL = 2 };
-	char name[48];
 	int e = fdt_begin_node(f, "reserved-memory");
 
-	unit_name(name, "ramoops", mach->log_base);
 	e = e ? e : fdt_property_u32(f, "#address-cells", 2);
 	e = e ? e : fdt_property_u32(f, "#size-cells", 2);
 	e = e ? e : fdt_property(f, "ranges", NULL, 0);
-	e = e ? e : fdt_begin_node(f, name);
-	e = e ? e : fdt_property_string(f, "compatible", "ramoops");
-	e = e ? e : reg(f, mach->log_base, mach->log_bytes);
+	e = e ? e : begin_unit(f, "ramoops", mach->log_base, mach->log_bytes, "ramoops");
 	e = e ? e : fdt_property_u32(f, "console-size", (uint32_t)mach->log_bytes);
 	e = e ? e : fdt_property_u32(f, "mem-type", MEM_TYPE_NORMAL);
 	e = e ? e : fdt_end_node(f);

@@ -81,7 +81,6 @@ static enum err load_segment(const struct gmem *m, int fd, uint64_t file, const 
 			     uint64_t *end, const char **why)
 {
 	uint64_t last;
-	enum err err;
 
 	if (p->p_filesz > p->p_memsz || !chk_range(p->p_offset, p->p_filesz, file)) {
 		*why = "the kernel is truncated: a segment lies outside the file";
@@ -92,14 +91,9 @@ static enum err load_segment(const struct gmem *m, int fd, uint64_t file, const 
 		*why = "a kernel segment does not fit in the guest's memory; raise --memory";
 		return ERR_LIMIT;
 	}
-	err = read_into_guest(m, fd, p->p_paddr, p->p_filesz, p->p_offset);
-	if (err != OK) {
-		*why = "reading the kernel failed";
-		return err;
-	}
 	if (last > *end)
 		*end = last;
-	return OK;
+	return read_into_guest(m, fd, p->p_paddr, p->p_filesz, p->p_offset);
 }
 
 enum err image_load_kernel(const struct gmem *m, int fd, struct image *out, const char **why)
@@ -112,29 +106,18 @@ enum err image_load_kernel(const struct gmem *m, int fd, struct image *out, cons
 
 	*why = "reading the kernel failed";
 	err = file_bytes(fd, &file);
-	if (err != OK)
-		return err;
-	if (file < sizeof(h)) {
+	if (err == OK && file < sizeof(h)) {
 		*why = "the kernel is not an ELF file: it is shorter than an ELF header";
 		return ERR_USAGE;
 	}
-	err = read_all(fd, &h, sizeof(h), 0);
+	err = err ? err : read_all(fd, &h, sizeof(h), 0);
+	err = err ? err : check_header(&h, file, why);
+	err = err ? err : read_all(fd, p, h.e_phnum * sizeof(p[0]), h.e_phoff);
+	for (unsigned i = 0; err == OK && i < h.e_phnum; i++)
+		if (p[i].p_type == PT_LOAD && p[i].p_memsz > 0)
+			err = load_segment(m, fd, file, &p[i], &image.end, why);
 	if (err != OK)
 		return err;
-	err = check_header(&h, file, why);
-	if (err != OK)
-		return err;
-	*why = "reading the kernel failed";
-	err = read_all(fd, p, h.e_phnum * sizeof(p[0]), h.e_phoff);
-	if (err != OK)
-		return err;
-	for (unsigned i = 0; i < h.e_phnum; i++) {
-		if (p[i].p_type != PT_LOAD || p[i].p_memsz == 0)
-			continue;
-		err = load_segment(m, fd, file, &p[i], &image.end, why);
-		if (err != OK)
-			return err;
-	}
 	if (gmem_check(m, gpa(h.e_entry), 1) != OK || h.e_entry >= image.end) {
 		*why = "the kernel's entry point is not inside its segments";
 		return ERR_USAGE;
@@ -160,12 +143,10 @@ enum err image_load_initrd(const struct gmem *m, int fd, uint64_t from,
 		return ERR_LIMIT;
 	}
 	start &= ~0xfffull;
-	if (size > 0) {
-		err = read_into_guest(m, fd, start, size, 0);
-		if (err != OK)
-			return err;
+	err = read_into_guest(m, fd, start, size, 0);
+	if (err == OK) {
+		*at = start;
+		*bytes = size;
 	}
-	*at = start;
-	*bytes = size;
-	return OK;
+	return err;
 }

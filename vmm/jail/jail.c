@@ -36,16 +36,13 @@ static enum err no_paths(const char **why)
 		.handled_access_fs = (LANDLOCK_ACCESS_FS_REFER << 1) - 1,
 	};
 	int fd = (int)syscall(SYS_landlock_create_ruleset, &all, sizeof(all), 0);
-	enum err err = OK;
 
 	*why = "Landlock (ABI 2, Linux 5.19) is not available: enable it with lsm=landlock,... on the host's "
 	       "kernel command line";
-	if (fd < 0)
+	if (fd < 0 || syscall(SYS_landlock_restrict_self, fd, 0) < 0)
 		return ERR_HOST;
-	if (syscall(SYS_landlock_restrict_self, fd, 0) < 0)
-		err = ERR_HOST;
 	close(fd);
-	return err;
+	return OK;
 }
 
 enum err jail_enter(const char **why)

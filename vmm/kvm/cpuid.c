@@ -141,18 +141,12 @@ static void add_constant(struct table *t)
  * KVM, which would put the reset value back at the next entry and make the
  * guest's XSAVE skip its SSE registers.
  */
-static enum err enable_xstate(struct vm *vm, const struct table *guest, const char **why)
+static enum err enable_xstate(struct vm *vm, const char **why)
 {
-	struct kvm_xcrs x = { .nr_xcrs = 1 };
+	struct kvm_xcrs x = { .nr_xcrs = 1, .xcrs = { { .value = vm->xcr0 } } };
 
-	for (uint32_t i = 0; i < guest->head.nent; i++)
-		if (guest->entry[i].function == 0xd && guest->entry[i].index == 0)
-			x.xcrs[0].value = guest->entry[i].eax;
-	vm->xcr0 = x.xcrs[0].value;
 	*why = "KVM_SET_XCRS failed";
-	if (x.xcrs[0].value != 0 && kvm_ioctl(vm->vcpu_fd, KVM_SET_XCRS, &x) < 0)
-		return ERR_HOST;
-	return OK;
+	return vm->xcr0 != 0 && kvm_ioctl(vm->vcpu_fd, KVM_SET_XCRS, &x) < 0 ? ERR_HOST : OK;
 }
 
 static enum err enforce_paravirtual(struct vm *vm, const char **why)
@@ -181,13 +175,13 @@ enum err cpuid_setup(struct vm *vm, int kvm_fd, const char **why)
 		e.ecx &= a->ecx;
 		e.edx &= a->edx;
 		adjust(&e);
+		if (e.function == 0xd && e.index == 0)
+			vm->xcr0 = e.eax;
 		add(&guest, e);
 	}
 	add_constant(&guest);
 	*why = "KVM_SET_CPUID2 failed";
-	if (kvm_ioctl(vm->vcpu_fd, KVM_SET_CPUID2, &guest.head) < 0)
-		return ERR_HOST;
-	if (enable_xstate(vm, &guest, why) != OK)
+	if (kvm_ioctl(vm->vcpu_fd, KVM_SET_CPUID2, &guest.head) < 0 || enable_xstate(vm, why) != OK)
 		return ERR_HOST;
 	return enforce_paravirtual(vm, why);
 }

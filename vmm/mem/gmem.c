@@ -117,16 +117,6 @@ enum err gmem_write(const struct gmem *m, gpa_t a, const void *src, size_t len)
 	return OK;
 }
 
-enum err gmem_fill(const struct gmem *m, gpa_t a, uint8_t byte, uint64_t len)
-{
-	uint64_t off;
-
-	if (locate(m, a, len, &off) != OK)
-		return ERR_GUEST;
-	memset(m->base + off, byte, (size_t)len);
-	return OK;
-}
-
 enum err gmem_iov(const struct gmem *m, gpa_t a, uint64_t len, struct iovec *iov)
 {
 	uint64_t off;

@@ -61,7 +61,6 @@ MUST_USE enum err gmem_check(const struct gmem *m, gpa_t a, uint64_t len);
 /* Copy out of or into guest memory.  ERR_GUEST; nothing is copied then. */
 MUST_USE enum err gmem_read(const struct gmem *m, gpa_t a, void *dst, size_t len);
 MUST_USE enum err gmem_write(const struct gmem *m, gpa_t a, const void *src, size_t len);
-MUST_USE enum err gmem_fill(const struct gmem *m, gpa_t a, uint8_t byte, uint64_t len);
 
 /*
  * An iovec for [a, a+len), to hand to preadv/writev/memcpy at once.  The

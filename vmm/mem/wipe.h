@@ -21,7 +21,7 @@
  */
 MUST_USE enum err wipe_ram(const struct gmem *m, int fd, uint64_t *held, uint64_t *wiped);
 
-/* Overwrite all that a memfd holds which is not mapped here: a disk.  ERR_HOST: not all. */
-MUST_USE enum err wipe_file(int fd);
+/* Overwrite all that a memfd holds which is not mapped here: a disk.  Nobody is left to be told of a failure. */
+void wipe_file(int fd);
 
 #endif

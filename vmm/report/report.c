@@ -50,14 +50,9 @@ void report_phase(struct report_writer *w, enum report_phase phase)
 
 void report_verdict(struct report_writer *w, enum report_end end, int host_errno, const char *detail)
 {
-	size_t n = strlen(detail);
-
 	if (w->page->end != REPORT_END_NONE)
 		return;
-	if (n >= sizeof(w->page->detail))
-		n = sizeof(w->page->detail) - 1;
-	memcpy(w->page->detail, detail, n);
-	w->page->detail[n] = '\0';
+	strncpy(w->page->detail, detail, sizeof(w->page->detail) - 1);
 	w->page->host_errno = host_errno;
 	w->page->end = end;
 }

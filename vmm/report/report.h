@@ -133,7 +133,6 @@ struct report {
 	uint32_t phase;		/* enum report_phase */
 	uint32_t end;		/* enum report_end */
 	int32_t host_errno;
-	uint32_t kvm_exit_reason;	/* of the last exit, for boot_failed and the like */
 	/* CLOCK_MONOTONIC ns of the phases; 0 = not reached */
 	uint64_t t_start, t_boot, t_ready, t_started, t_ended, t_discarded;
 	uint64_t deadline;	/* CLOCK_MONOTONIC ns of the wall limit, 0 = none */
@@ -150,7 +149,7 @@ struct report {
 	struct report_ring ring[REPORT_RINGS];
 	struct report_device device[REPORT_DEVICES];
 	struct report_violation violation;
-	struct wire_frame ready_frame, exit_frame;	/* as the guest sent them */
+	struct wire_frame exit_frame;	/* as the guest sent it */
 	struct report_event event[REPORT_EVENTS];
 	uint32_t log_bytes;	/* valid bytes of `log` */
 	uint32_t locked;	/* guest RAM and this memfd cannot be swapped */

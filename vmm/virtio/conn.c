@@ -139,7 +139,6 @@ static void sink_lost(struct conn *c)
 	fd_close(&c->out_fd);
 	c->tail = c->head;
 	ring_show(c);
-	c->sink_gone = true;
 	if (c->state == CONN_OPEN)
 		conn_close(c, true);
 }

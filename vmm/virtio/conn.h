@@ -66,7 +66,6 @@ struct conn {
 	bool frames;
 	bool in_ready, out_ready;	/* false after EAGAIN, until the next conn_wake */
 	bool guest_done;		/* the guest sends no more */
-	bool sink_gone;			/* nobody reads what the guest writes */
 	uint32_t pending;		/* enum conn_pending bits */
 	uint32_t guest_port;
 	uint32_t guest_shutdown;	/* flags the guest has sent so far */

@@ -133,13 +133,10 @@ static enum err write_status(struct mmio_dev *d, uint32_t g_status)
 		reset(d);
 		return OK;
 	}
-	if ((g_status & ~(uint32_t)STATUS_KNOWN) || (d->status & ~g_status))
-		return violate(d, REG_STATUS, VIOLATION_STATUS, g_status);
-	if ((added & STATUS_DRIVER) && !(g_status & STATUS_ACKNOWLEDGE))
-		return violate(d, REG_STATUS, VIOLATION_STATUS, g_status);
-	if ((added & STATUS_FEATURES_OK) && !(g_status & STATUS_DRIVER))
-		return violate(d, REG_STATUS, VIOLATION_STATUS, g_status);
-	if ((added & STATUS_DRIVER_OK) && !(d->status & STATUS_FEATURES_OK))
+	if ((g_status & ~(uint32_t)STATUS_KNOWN) || (d->status & ~g_status) ||
+	    ((added & STATUS_DRIVER) && !(g_status & STATUS_ACKNOWLEDGE)) ||
+	    ((added & STATUS_FEATURES_OK) && !(g_status & STATUS_DRIVER)) ||
+	    ((added & STATUS_DRIVER_OK) && !(d->status & STATUS_FEATURES_OK)))
 		return violate(d, REG_STATUS, VIOLATION_STATUS, g_status);
 	if ((added & STATUS_FEATURES_OK) &&
 	    ((d->g_features & ~d->features) || !(d->g_features & VIRTIO_F_VERSION_1)))
@@ -150,16 +147,19 @@ static enum err write_status(struct mmio_dev *d, uint32_t g_status)
 	return OK;
 }
 
+static void set_half(uint64_t *v, bool high, uint32_t half)
+{
+	*v = high ? (*v & 0xffffffffull) | (uint64_t)half << 32
+		  : (*v & ~0xffffffffull) | half;
+}
+
 static enum err write_features(struct mmio_dev *d, uint32_t g_value)
 {
 	uint32_t sel = d->g_driver_features_sel;
 
 	if ((d->status & (STATUS_DRIVER | STATUS_FEATURES_OK)) != STATUS_DRIVER || sel > 1)
 		return violate(d, REG_DRIVER_FEATURES, VIOLATION_FEATURES, g_value);
-	if (sel == 0)
-		d->g_features = (d->g_features & ~0xffffffffull) | g_value;
-	else
-		d->g_features = (d->g_features & 0xffffffffull) | (uint64_t)g_value << 32;
+	set_half(&d->g_features, sel == 1, g_value);
 	return OK;
 }
 
@@ -181,12 +181,6 @@ static enum err write_queue_ready(struct mmio_dev *d, uint32_t g_value)
 	if (q->ready || !(d->status & STATUS_FEATURES_OK) || (d->status & STATUS_DRIVER_OK))
 		return violate(d, REG_QUEUE_READY, VIOLATION_QUEUE_LOCKED, g_value);
 	return queue_activate(q);
-}
-
-static void set_half(uint64_t *v, bool high, uint32_t half)
-{
-	*v = high ? (*v & 0xffffffffull) | (uint64_t)half << 32
-		  : (*v & ~0xffffffffull) | half;
 }
 
 /* Size and addresses of the selected queue: only before it is ready. */

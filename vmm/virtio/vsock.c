@@ -133,20 +133,3 @@ enum err vsock_pump(struct vsock *v)
 		conn_wake(&v->conn[i]);
 	return move(v, false);
 }
-
-void vsock_stats(const struct vsock *v, struct vsock_stats *s)
-{
-	*s = v->stats;
-	for (unsigned i = 0; i < WIRE_PORTS; i++) {
-		s->bytes_in[i] = v->conn[i].bytes_in;
-		s->bytes_out[i] = v->conn[i].bytes_out;
-	}
-}
-
-bool vsock_drained(const struct vsock *v)
-{
-	for (unsigned i = 1; i < WIRE_PORTS; i++)
-		if (v->conn[i].head != v->conn[i].tail)
-			return false;
-	return true;
-}

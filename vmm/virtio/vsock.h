@@ -45,7 +45,6 @@ struct vsock_config {
 };
 
 struct vsock_stats {
-	uint64_t bytes_in[WIRE_PORTS], bytes_out[WIRE_PORTS];	/* host to guest, guest to host */
 	uint64_t refused;	/* connections */
 	uint32_t refused_port;	/* destination of the first */
 	uint64_t strays;	/* packets that belong to no connection */
@@ -81,11 +80,5 @@ MUST_USE enum err vsock_init(struct vsock *v, const struct vsock_config *c,
 
 /* Host fds may be ready: move what can be moved.  ERR_GUEST, ERR_HOST. */
 MUST_USE enum err vsock_pump(struct vsock *v);
-
-/* Bytes moved and connections refused so far. */
-void vsock_stats(const struct vsock *v, struct vsock_stats *s);
-
-/* The rings hold nothing that the host fds have not taken. */
-bool vsock_drained(const struct vsock *v);
 
 #endif

@@ -109,6 +109,9 @@ CASE(control_numbers)
 	SURVIVED();
 }
 
+/* A number between those of Linux's that is none of them. */
+CASE(control_errno_without_name) { end_with(WIRE_KIND_NOT_EXECUTABLE, 41); }
+
 /* What a script could do that got a socket: the port takes one connection, from a privileged port. */
 CASE(control_second_connection)
 {

@@ -176,31 +176,16 @@ CASE(scratch_buffers_overlap)
 /* What is to be written begins in RAM and ends beyond: nothing of it arrives, and nothing of the host's. */
 CASE(scratch_data_over_ram_end)
 {
-	const struct buf b[] = { { (uint64_t)&blk_header, 16, 0 }, { ram_end - SECTOR, 2 * SECTOR, 0 },
-				 { (uint64_t)&blk_status, 1, WRITE } };
-
 	ready();
 	scratch_up();
-	blk_header = (struct blk_header){ BLK_OUT, 0, 8 };
-	vq_chain(&disk, 0, b, 3);
-	vq_kick(&disk);
+	blk_do(BLK_OUT, 8, ram_end - SECTOR, 2 * SECTOR);
 	SURVIVED();
 }
 
-/* 64 requests of 4 MiB in every kick: as much writing as one exit can be. */
+/* As much writing as one exit can be. */
 CASE(scratch_long_kicks)
 {
-	const struct buf b[] = { { (uint64_t)&blk_header, 16, 0 }, { 0x2000000, 4 * MIB, 0 },
-				 { (uint64_t)&blk_status, 1, WRITE } };
-
 	ready();
 	scratch_up();
-	blk_header = (struct blk_header){ BLK_OUT, 0, 0 };
-	for (;;) {
-		blk_status = BLK_NOTHING;
-		for (unsigned i = 0; i < 64; i++)
-			vq_chain(&disk, 0, b, 3);
-		vq_kick(&disk);
-		CHECK_EQ(blk_status, BLK_OK);
-	}
+	blk_flood(BLK_OUT);
 }

@@ -159,3 +159,18 @@ uint8_t blk_do(uint32_t type, uint64_t sector, uint64_t addr, uint32_t len)
 	CHECK_EQ(id, 0);
 	return blk_status;
 }
+
+void blk_flood(uint32_t type)
+{
+	const struct buf b[] = { { (uint64_t)&blk_header, 16, 0 }, { 0x2000000, 4 << 20, type == BLK_OUT ? 0 : WRITE },
+				 { (uint64_t)&blk_status, 1, WRITE } };
+
+	blk_header = (struct blk_header){ type, 0, 0 };
+	for (;;) {
+		blk_status = BLK_NOTHING;
+		for (unsigned i = 0; i < 64; i++)
+			vq_chain(&disk, 0, b, 3);
+		vq_kick(&disk);
+		CHECK_EQ(blk_status, BLK_OK);
+	}
+}

@@ -116,5 +116,7 @@ uint64_t disk_sectors(void);
  */
 uint8_t blk_do(uint32_t type, uint64_t sector, uint64_t addr, uint32_t len);
 extern uint32_t blk_done;
+/* 64 requests of 4 MiB in every kick, each with the same memory, for ever. */
+__attribute__((noreturn)) void blk_flood(uint32_t type);
 
 #endif
