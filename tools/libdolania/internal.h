@@ -171,6 +171,7 @@ bool kvm_is_unfit(struct session *s);
 
 /* verdict.c: what report and wait status say. */
 void verdict(struct session *s);
+void verdict_guest_exit(struct session *s);	/* verdict_guest.c: by init's last frame */
 uint64_t verdict_oom_kills(void);
 
 /* notes.c */
