@@ -45,6 +45,12 @@ BAD = [
     (like("[allow]\nraise = any, wall\n"), ["p.ini:4:", "'any' stands alone"]),
     (like("[allow]\nraise = memori\n"), ["p.ini:4:", "'memori'", "did you mean 'memory'?"]),
     (like("[allow]\noptions = enw\n"), ["p.ini:4:", "'enw'", "did you mean 'env'?"]),
+    (like("[allow]\noptions = frobnicate\n"), ["p.ini:4:", "'frobnicate'; there are: runtime, env, chdir, in, work, out, loopback,"]),
+    (like("[allow]\noptions = cpus\n"), ["p.ini:4:", "unknown option 'cpus'; there are: runtime,"]),
+    (like("[allow]\noptions = env, --in\n"), ["p.ini:4:", "'--in': write it without '--'"]),
+    (like("[allow]\noptions = --frobnicate\n"), ["p.ini:4:", "'--frobnicate'; there are: runtime,"]),
+    (like("[allow]\nraise = frobnicate\n"), ["p.ini:4:", "'frobnicate'; there are: wall, ", "execute"]),
+    (like("[kill]\nevents = frobnicate\n"), ["p.ini:4:", "'frobnicate'; there are: unmapped_mmio, ", "notify"]),
     (like("[allow]\nruntimes = none\n"), ["p.ini:4:", "nothing could be run"]),
     (like("[allow]\nexecute = everything\n"), ["p.ini:4:", "image-only or anywhere"]),
     (like("[kill]\noutput = 10M\n"), ["p.ini:4:", "yes or no"]),
@@ -71,6 +77,8 @@ def test_bad_files_are_told_with_file_and_line():
         assert len(said.splitlines()) == 1, (text, said)
         assert all(w in said for w in words), (text, words, said)
         assert "\x1b" not in said and "\0" not in said, said
+        # what cannot be taken is not offered
+        assert "cpus" not in said.partition("there are")[2] and "kernel_oops" not in said.partition("there are")[2], said
 
 
 def test_good_files():

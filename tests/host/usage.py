@@ -39,6 +39,10 @@ def test_an_option_is_no_other_options_value():
     refused("run", "--chdir", "-x", "-c", "true", words=["--chdir -x: must be an absolute path"])
 
 
+def test_an_option_that_is_announced_says_why_it_is_refused():
+    refused("run", "--cpus", "2", "-c", "true", words=["--cpus is not there yet: a machine has one processor"])
+
+
 def test_a_size_of_out_without_it():
     refused("run", "--disk", "5M", "-c", "true", words=["--disk", "--out DIR"])
 

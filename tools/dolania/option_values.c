@@ -143,6 +143,6 @@ void option_take(struct command *c, enum option id, const char *name, const char
 	case OPT_QUIET: c->quiet = true; break;
 	case OPT_INTERACTIVE: c->interactive = true; break;
 	case OPT_HELP: c->help = true; break;
-	case OPT_LATER: option_wrong(c, "%s is not supported yet", name); break;
+	case OPT_LATER: option_wrong(c, "%s is not there yet: a machine has one processor", name); break;
 	}
 }

@@ -193,7 +193,7 @@ const char *const *options_of_policies(void)
 	size_t n = 0;
 
 	for (size_t i = 0; i < OPTIONS; i++)
-		if (table[i].whose == GOVERNED)
+		if (table[i].whose == GOVERNED && table[i].id != OPT_LATER)
 			names[n++] = table[i].name + 2;
 	return names;
 }
