@@ -4,7 +4,7 @@ import shutil
 import subprocess
 import time
 
-from lib import DOLANIA, SLOWNESS, Skip, dolania, private_dev, read_result, run, scratch
+from lib import DOLANIA, SLOWNESS, TOP, Skip, dolania, private_dev, read_result, run, scratch
 from refusal import as_nobody, check_bad
 
 
@@ -41,6 +41,19 @@ def test_doctor_where_there_is_no_kvm():
         r = dolania("doctor", before=private_dev(d, kvm=None))
         assert r.code != 0
         assert b"/dev/kvm" in r.out + r.err
+
+
+def test_doctor_tells_where_kvm_is_emulated():
+    """By its place where that is known; who has only what is installed is told what to get."""
+    with scratch() as d:
+        os.mkdir(f"{d}/bin")
+        shutil.copy(DOLANIA, f"{d}/bin/dolania")
+        before = private_dev(d, kvm=None)
+        p = subprocess.run([*before, f"{d}/bin/dolania", "doctor"], capture_output=True, text=True, check=False)
+        assert p.returncode == 1 and "get dolania's source tree: its tools/kvm-host" in p.stdout, p
+        os.rmdir(f"{d}/dev")
+        r = dolania("doctor", before=before)
+        assert r.code == 1 and f"'{TOP}/tools/kvm-host -- COMMAND' runs" in r.text and "source tree" not in r.text, r
 
 
 def test_doctor_here():

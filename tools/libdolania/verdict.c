@@ -16,7 +16,7 @@
 #include "tools/libdolania/internal.h"
 #include "tools/libdolania/policy.h"
 
-#define NO_LINUX "'dolania doctor' explains; 'tools/kvm-host -- COMMAND' runs a command where KVM is emulated"
+#define NO_LINUX "'dolania doctor' explains, and tells where KVM is emulated"
 
 static void guest_panic(struct session *s)
 {
