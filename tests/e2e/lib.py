@@ -198,10 +198,10 @@ def guest_with(kernel=None, init=None):
         options += ["--kernel", built(kernel, f"{kernel}.S", lambda source, out: [
             ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x1000000", "-Wl,--build-id=none",
              "-Wl,-z,noseparate-code", "-Wl,-n", "-o", out, source]])]
-    if init in ("panics", "knocks", "scribbles"):
-        ours = init_objects()
+    if init in ("panics", "knocks", "scribbles", "knocks-collecting"):
+        ours, wrapped = init_objects(), "collect_disk" if init == "knocks-collecting" else "collect_exit"
         options += ["--initrd", built(f"{init}.cpio", f"{init}.c", lambda source, out: [
-            [*compiler(), "-static", "-no-pie", "-s", "-Wl,--wrap=collect_exit", "-o", f"{out}.init", source, ours],
+            [*compiler(), "-static", "-no-pie", "-s", f"-Wl,--wrap={wrapped}", "-o", f"{out}.init", source, ours],
             pack(out)])]
     elif init:
         options += ["--initrd", built(f"{init}.cpio", f"{init}.c", lambda source, out: [

@@ -185,6 +185,7 @@ const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below 
 bool event_kind_is_late(unsigned kind);	/* seen once the run is over: nothing is left to be ended for it */
 void events_watch(struct session *s, const struct report *page);	/* after a notice */
 void events_finish(struct session *s);	/* after the verdict */
+void events_collected(struct session *s, const struct report *second);	/* what the second VM did, but for its boot */
 
 /* discard.c */
 void discard_verify(struct session *s);
