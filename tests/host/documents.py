@@ -108,7 +108,7 @@ def test_the_manual_of_policies_has_each_key_and_each_word():
     listed = {w for line in manual("dolania-policy.5", "[allow]").split("\n.B options\n")[1].split("\n.TP")[0].splitlines()
               if line.startswith(".BR append") for w in re.findall(r"[a-z-]+", line)}
     completion = call("completion", "fish").stdout
-    known = set(re.findall(r"seen_subcommand_from run' -l ([a-z-]+)", completion))
+    known = set(re.findall(r"-n __dolania_before_script -l ([a-z-]+)", completion))
     taken = set()
     with scratch() as d:
         for word in known:
@@ -120,7 +120,7 @@ def test_the_manual_of_policies_has_each_key_and_each_word():
 
 def test_the_manual_has_each_option_and_each_suffix():
     options = manual("dolania.1", "OPTIONS")
-    for word in re.findall(r"seen_subcommand_from run' -l ([a-z-]+)", call("completion", "fish").stdout):
+    for word in re.findall(r"-n __dolania_before_script -l ([a-z-]+)", call("completion", "fish").stdout):
         assert word in ("exec", "help") or f"--{word}" in options, f"dolania(1) lacks --{word}"
     told = manual("dolania.1", "DESCRIPTION").split("the suffix decides")[1].split("and without")[0]
     suffixes = set(re.findall(r'has_suffix\([^,]+, "(\.\w+)"', read("tools/libdolania/script.c")))
