@@ -125,3 +125,11 @@ def test_the_manual_has_each_option_and_each_suffix():
     told = manual("dolania.1", "DESCRIPTION").split("the suffix decides")[1].split("and without")[0]
     suffixes = set(re.findall(r'has_suffix\([^,]+, "(\.\w+)"', read("tools/libdolania/script.c")))
     assert suffixes and suffixes == set(re.findall(r"\.[a-z]+", told)), (suffixes, told)
+
+
+def test_the_readme_counts_hostile_guests_and_weakenings_as_their_page_does():
+    page, text = read("docs/hostile.md"), " ".join(read("README.md").split())
+    cases = int(re.search(r"`tests/hostile/cases/` has (\d+)", page)[1])
+    weakenings = page.split("| control | weakening |")[1].split("\n\n")[0].count("\n| `")
+    told, more = int(re.search(r"(\d+) weakenings of our own code", text)[1]), int(re.search(r"More than (\d+) hostile", text)[1])
+    assert told == weakenings and more <= cases < more + 20, (told, weakenings, more, cases)
