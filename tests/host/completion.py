@@ -6,9 +6,8 @@ import re
 import shutil
 import subprocess
 
-from lib import TOP, Skip, scratch, write_file
+from lib import DOLANIA, TOP, Skip, command, scratch, write_file
 
-DOLANIA = os.path.join(TOP, "build/bin/dolania")
 # Runs _dolania as readline would; the words come after '--', the cursor is in the last.
 HARNESS = r"""
 eval "$(dolania completion bash)"
@@ -33,7 +32,7 @@ def complete(*words, cwd=None, where=os.path.dirname(DOLANIA)):
 
 def options():
     """Those that the command takes, by its help and its table of limits."""
-    text = call(DOLANIA, "help", "run").stdout
+    text = command("help", "run").stdout
     listed = {o for line in text.splitlines() if line.startswith("  -") for o in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}
     return (listed | set(re.findall(r"also (--[a-z-]+)", text))) - {"--", "--result-fd"} | {"-c", "--exec", "--result-fd"}
 
@@ -42,12 +41,12 @@ def test_each_option_is_completed_and_is_an_option():
     known = complete("run", "-")
     assert options() <= known, options() - known
     for shell, form in (("zsh", "{}["), ("fish", " {} ")):
-        text = call(DOLANIA, "completion", shell).stdout
+        text = command("completion", shell).stdout
         for o in known:
             name = o if shell == "zsh" else f"-l {o[2:]}" if o.startswith("--") else f"-s {o[1:]}"
             assert form.format(name) in text or f"{name}=[" in text, (shell, o)
     for o in known:
-        said = call(DOLANIA, "run", o).stderr
+        said = command("run", o).stderr
         assert "unknown option" not in said and "not supported" not in said, (o, said)
 
 
@@ -89,10 +88,10 @@ INTERACTIVE = {
 
 def typed(lines, cwd, shell="bash"):
     """The words that an interactive shell makes of each line that is typed, TABs in it."""
-    command, prepare = INTERACTIVE[shell]
+    program, prepare = INTERACTIVE[shell]
     master, slave = pty.openpty()
     env = {"PATH": os.path.dirname(DOLANIA) + ":" + os.environ["PATH"], "TERM": "dumb", "HOME": cwd, "INPUTRC": "/dev/null"}
-    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=env, start_new_session=True) as p:
+    with subprocess.Popen(program, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=env, start_new_session=True) as p:
         os.close(slave)
         # With ^A the line is given to printf, not to dolania.
         text = "".join(f"dolania {line}\x01printf '{n}<%s>\\n' \n" for n, line in enumerate(lines))
@@ -139,9 +138,9 @@ def test_the_name_of_a_file_is_no_command():
 
 def test_usage():
     for args in (("completion",), ("completion", "tcsh"), ("completion", "bash", "x")):
-        r = call(DOLANIA, *args)
+        r = command(*args)
         assert r.returncode == 125 and r.stdout == "" and "bash, zsh or fish" in r.stderr, r
-    assert call(DOLANIA, "completion", "--help").returncode == 0
+    assert command("completion", "--help").returncode == 0
 
 
 def have(shell):
@@ -153,7 +152,7 @@ def test_shells_can_read_them():
     with scratch() as d:
         for shell in ("bash", "zsh", "fish"):
             have(shell)
-            path = write_file(d, shell, call(DOLANIA, "completion", shell).stdout)
+            path = write_file(d, shell, command("completion", shell).stdout)
             r = call(shell, "-n", path)
             assert (r.returncode, r.stdout, r.stderr) == (0, "", ""), r
 
@@ -189,7 +188,7 @@ def offered(d, text):
 def test_what_fish_offers():
     have("fish")
     with scratch() as d:
-        write_file(d, "made", call(DOLANIA, "completion", "fish").stdout)
+        write_file(d, "made", command("completion", "fish").stdout)
         os.mkdir(f"{d}/directory")
         write_file(d, "file", "")
         for text, expected in (("", {"run", "policy", "doctor", "completion", "version", "help"}), ("policy check pro", {"provisional"}),
