@@ -180,6 +180,22 @@ def test_an_event_of_the_policys_ends_the_run_with_its_reason():
             assert (r.code, r.reason) == (3, "exited"), (text, r)
 
 
+def test_an_event_of_the_policys_ends_the_second_vm_too():
+    """The one that reads the disk of /out: what it did not send is missing, and what it did is among the events."""
+    with scratch() as d:
+        for text, whole in (("events = vsock_refused", False), ("events = S2", False), ("events = S3", True)):
+            r = run(*guest_with(init="knocks-collecting"), "--policy", kill_policy(d, text), "--out", f"{d}/{len(text)}",
+                    "--events", f"{d}/events", "-c", "echo x >/out/f; exit 3")
+            assert (r.code, r.reason, r.result["out"]["complete"]) == (3, "exited", whole), (text, r)
+            why = f"the policy '{d}/kill.ini' ends a run for: vsock_refused (S2)"
+            assert whole or (why in r.result["out"]["why_not"] and why in r.errtext), (text, r)
+            told = [e for e in r.result["events"] if e["severity"] != "S0"]
+            assert told == [{"severity": "S2", "kind": "vsock_refused", "count": 1, "first_value": 77}], (text, r)
+            with open(f"{d}/events", encoding="utf-8") as f:
+                assert f.read().count('"vsock_refused"') == 1, (text, r)
+            os.unlink(f"{d}/events")
+
+
 def test_output_of_the_policys_ends_the_run():
     with scratch() as d:
         for redirect, stream in (("", "stdout"), (" >&2", "stderr")):

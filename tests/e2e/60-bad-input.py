@@ -1,33 +1,9 @@
 """Bad input: one line that names the thing and says what to do, the right status, a result where there can be one."""
 import os
-import shutil
 import subprocess
-import time
 
-from lib import (DOLANIA, SHARE, SLOWNESS, Skip, dolania, needs, private_dev, read_result, run, scratch,
-                 write_file)
-
-
-def bad(*args, words=(), status=125, reason=None, result=True, **kwargs):
-    """Calls it; the one line on stderr has the words in it."""
-    r = run(*args, **kwargs)
-    check_bad(r, words, status, reason, result)
-    return r
-
-
-def check_bad(r, words=(), status=125, reason=None, result=True):
-    assert r.code == status, r
-    assert r.out == b"", r
-    lines = r.errtext.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("dolania: "), r
-    assert len(lines[0]) > len("dolania: ") + 10, r
-    for word in words:
-        assert word in lines[0], (word, lines[0])
-    if result:
-        assert r.result is not None, r
-        assert r.result["end"]["by"] == "host", r
-        if reason:
-            assert r.reason == reason, r
+from lib import DOLANIA, SHARE, SLOWNESS, dolania, needs, run, scratch, write_file
+from refusal import as_nobody, bad, check_bad
 
 
 def test_no_such_script():
@@ -57,15 +33,6 @@ def test_script_unreadable():
             return
         r = as_nobody(d, "run", path)
         check_bad(r, [path, "ermission"], result=False)
-
-
-def as_nobody(d, *args, before=()):
-    """Calls dolania as uid 65534."""
-    os.chmod(d, 0o755)
-    p = subprocess.run([*before, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", DOLANIA, *args],
-                       stdin=subprocess.DEVNULL, capture_output=True, timeout=60 * SLOWNESS, check=False)
-    from lib import Run
-    return Run(args, p.returncode, p.stdout, p.stderr, None, 0)
 
 
 def test_script_over_the_size_limit():
@@ -193,148 +160,7 @@ def test_kernel_missing():
     bad("--kernel", "/nonexistent/vmlinux", "-c", "true", words=["/nonexistent/vmlinux"])
 
 
-def test_no_dev_kvm():
-    with scratch() as d:
-        r = run("-c", "true", before=private_dev(d, kvm=None))
-        check_bad(r, ["/dev/kvm"], reason="host_unsupported")
-
-
-def test_dev_kvm_without_permission():
-    if os.geteuid() != 0:
-        raise Skip("needs root, to become another user")
-    with scratch() as d:
-        r = as_nobody(d, "run", "-c", "true", before=private_dev(d, kvm=0o600))
-        check_bad(r, ["/dev/kvm", "ermission"], result=False)
-
-
-def test_as_an_ordinary_user_with_dev_kvm():
-    if os.geteuid() != 0:
-        raise Skip("needs root, to become another user")
-    with scratch() as d:
-        r = as_nobody(d, "run", "-c", "echo hello; exit 7", before=private_dev(d, kvm=0o666))
-        assert (r.code, r.out, r.err) == (7, b"hello\n", b"")
-
-
-def test_dev_kvm_is_no_kvm():
-    with scratch() as d:
-        r = run("-c", "true", before=private_dev(d, kvm="/dev/null"))
-        check_bad(r, ["/dev/kvm"], reason="host_unsupported")
-
-
-def test_doctor_where_there_is_no_kvm():
-    with scratch() as d:
-        r = dolania("doctor", before=private_dev(d, kvm=None))
-        assert r.code != 0
-        assert b"/dev/kvm" in r.out + r.err
-
-
-def test_doctor_here():
-    r = dolania("doctor")
-    assert r.code == 0, r
-    assert b"KVM" in r.out
-    assert b"mke2fs: /" in r.out, r
-
-
-def test_doctor_without_mke2fs():
-    """A note that names the options and the package; runs that do not need it work."""
-    hide = 'mkdir {d}/empty; for x in /sbin /usr/sbin; do mount --bind {d}/empty $x; done; exec "$@"'
-    if os.geteuid() != 0:
-        raise Skip("needs root, to mount")
-    with scratch() as d:
-        before = ("unshare", "-m", "sh", "-c", hide.replace("{d}", d), "sh")
-        r = dolania("doctor", before=before)
-        assert r.code == 0 and b"mke2fs: not installed" in r.out and b"--out and --scratch need it: sudo apt install e2fsprogs" in r.out, r
-        r = dolania("run", "--scratch", "1M", "-c", "true", before=before)
-        assert r.code == 125 and "--scratch needs mke2fs" in r.errtext and "e2fsprogs" in r.errtext, r
-        assert dolania("run", "-c", "exit 3", before=before).code == 3
-
-
-def test_result_directory_missing():
-    r = dolania("run", "--result", "/nonexistent/dir/r.json", "-c", "echo out")
-    assert r.code == 125
-    assert "/nonexistent/dir/r.json" in r.errtext
-
-
-def test_result_on_a_full_device():
-    r = dolania("run", "--result", "/dev/full", "-c", "true")
-    assert r.code == 125
-    assert "/dev/full" in r.errtext and "space" in r.errtext, r
-
-
-def test_result_on_a_full_disk():
-    if os.geteuid() != 0:
-        raise Skip("needs root, to mount")
-    with scratch() as d:
-        script = f"mount -t tmpfs -o size=16k none {d} && (head -c 1M /dev/zero >{d}/fill 2>/dev/null; exec \"$@\")"
-        r = dolania("run", "--result", f"{d}/r.json", "-c", "echo out; exit 3",
-                    before=("unshare", "-m", "sh", "-c", script, "sh"))
-        assert r.code == 125, r
-        assert r.out == b"out\n"
-        assert f"{d}/r.json" in r.errtext and "space" in r.errtext, r
-
-
-def test_result_fd_not_open():
-    r = dolania("run", "--result-fd", "99", "-c", "true")
-    check_bad(r, ["--result-fd", "99"], result=False)
-    r = dolania("run", "--result-fd", "x", "-c", "true")
-    check_bad(r, ["--result-fd"], result=False)
-
-
-def test_stdout_is_full():
-    with scratch() as d, open("/dev/full", "wb") as full:
-        p = subprocess.run([DOLANIA, "run", "--result", f"{d}/r", "-c", "echo x; sleep 1; echo y"], stdout=full,
-                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60 * SLOWNESS, check=False)
-        r = read_result(f"{d}/r")
-        assert p.returncode == 125, p
-        assert r.reason == "host_io", r
-        assert b"stdout" in p.stderr and b"space" in p.stderr, p.stderr
-
-
-def test_stdout_closed_by_the_reader():
-    """Like any program in a pipe: the script gets SIGPIPE; dolania ends soon and says what happened."""
-    with scratch() as d:
-        with subprocess.Popen([DOLANIA, "run", "--wall", "100s", "--result", f"{d}/r", "-c", "yes; echo rc $? >&2"],
-                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
-            assert p.stdout.read(4) == b"y\ny\n"
-            started = time.monotonic()
-            p.stdout.close()
-            err = p.stderr.read()
-            p.wait(60 * SLOWNESS)
-        took = time.monotonic() - started
-        r = read_result(f"{d}/r")
-        assert took < 10 * SLOWNESS, took
-        assert r.result["end"]["reason"] in ("exited", "signaled"), r
-        assert b"rc 141" in err, err
-
-
-def test_stdout_closed_before_the_start():
-    with scratch() as d:
-        p = subprocess.run(["sh", "-c", f'exec "$0" run --result {d}/r -c "echo x; exit 2" >&-', DOLANIA],
-                           stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, timeout=60 * SLOWNESS, check=False)
-        assert p.returncode in (2, 125), p
-        r = read_result(f"{d}/r")
-        assert r.result is not None and r.code is None
-
-
-def test_stdin_closed_before_the_start():
-    p = subprocess.run(["sh", "-c", 'exec "$0" run -c "cat; echo x; exit 2" <&-', DOLANIA],
-                       capture_output=True, timeout=60 * SLOWNESS, check=False)
-    assert (p.returncode, p.stdout) == (2, b"x\n"), p
-
-
-def test_program_files_missing():
-    """A copy of the command alone, without what belongs to it."""
-    with scratch() as d:
-        copy = os.path.join(d, "dolania")
-        shutil.copy(DOLANIA, copy)
-        p = subprocess.run([copy, "run", "-c", "true"], stdin=subprocess.DEVNULL, capture_output=True,
-                           timeout=60 * SLOWNESS, check=False)
-        assert p.returncode == 125, p
-        assert len(p.stderr.splitlines()) == 1 and p.stderr.startswith(b"dolania: "), p
-
-
-# What a newcomer tripped over.
-
+@needs("build/share/dolania/images/python.erofs")
 def test_in_names_the_file_that_cannot_be_read():
     if os.geteuid() == 0:
         before = ("setpriv", "--reuid=4321", "--regid=4321", "--clear-groups")

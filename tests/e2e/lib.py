@@ -71,6 +71,12 @@ class Run:
                 f"  stdout {cut(self.out)!r}\n  stderr {cut(self.err)!r}\n  result {json.dumps(self.result)}")
 
 
+def command(*args):
+    """Calls dolania where no VM is made: what it says is text."""
+    return subprocess.run([DOLANIA, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                          errors="surrogateescape", timeout=60, check=False)
+
+
 def read_result(path):
     """A Run with nothing but the result in it; checked against the schema."""
     try:
@@ -198,10 +204,10 @@ def guest_with(kernel=None, init=None):
         options += ["--kernel", built(kernel, f"{kernel}.S", lambda source, out: [
             ["gcc", "-nostdlib", "-static", "-no-pie", "-Wl,-Ttext=0x1000000", "-Wl,--build-id=none",
              "-Wl,-z,noseparate-code", "-Wl,-n", "-o", out, source]])]
-    if init in ("panics", "knocks", "scribbles"):
-        ours = init_objects()
+    if init in ("panics", "knocks", "scribbles", "knocks-collecting"):
+        ours, wrapped = init_objects(), "collect_disk" if init == "knocks-collecting" else "collect_exit"
         options += ["--initrd", built(f"{init}.cpio", f"{init}.c", lambda source, out: [
-            [*compiler(), "-static", "-no-pie", "-s", "-Wl,--wrap=collect_exit", "-o", f"{out}.init", source, ours],
+            [*compiler(), "-static", "-no-pie", "-s", f"-Wl,--wrap={wrapped}", "-o", f"{out}.init", source, ours],
             pack(out)])]
     elif init:
         options += ["--initrd", built(f"{init}.cpio", f"{init}.c", lambda source, out: [

@@ -6,9 +6,8 @@ import re
 import shutil
 import subprocess
 
-from lib import TOP, Skip, scratch, write_file
+from lib import DOLANIA, TOP, Skip, command, scratch, write_file
 
-DOLANIA = os.path.join(TOP, "build/bin/dolania")
 # Runs _dolania as readline would; the words come after '--', the cursor is in the last.
 HARNESS = r"""
 eval "$(dolania completion bash)"
@@ -23,8 +22,8 @@ def call(*args):
     return subprocess.run(args, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
 
 
-def complete(*words, cwd=None):
-    env = {**os.environ, "PATH": os.path.dirname(DOLANIA) + ":" + os.environ["PATH"]}
+def complete(*words, cwd=None, where=os.path.dirname(DOLANIA)):
+    env = {**os.environ, "PATH": where + ":" + os.environ["PATH"]}
     r = subprocess.run(["bash", "--norc", "-c", HARNESS, "bash", "--", "dolania", *words], env=env, cwd=cwd,
                        capture_output=True, text=True, check=False)
     assert (r.returncode, r.stderr) == (0, ""), r
@@ -33,7 +32,7 @@ def complete(*words, cwd=None):
 
 def options():
     """Those that the command takes, by its help and its table of limits."""
-    text = call(DOLANIA, "help", "run").stdout
+    text = command("help", "run").stdout
     listed = {o for line in text.splitlines() if line.startswith("  -") for o in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line)}
     return (listed | set(re.findall(r"also (--[a-z-]+)", text))) - {"--", "--result-fd"} | {"-c", "--exec", "--result-fd"}
 
@@ -42,12 +41,12 @@ def test_each_option_is_completed_and_is_an_option():
     known = complete("run", "-")
     assert options() <= known, options() - known
     for shell, form in (("zsh", "{}["), ("fish", " {} ")):
-        text = call(DOLANIA, "completion", shell).stdout
+        text = command("completion", shell).stdout
         for o in known:
             name = o if shell == "zsh" else f"-l {o[2:]}" if o.startswith("--") else f"-s {o[1:]}"
             assert form.format(name) in text or f"{name}=[" in text, (shell, o)
     for o in known:
-        said = call(DOLANIA, "run", o).stderr
+        said = command("run", o).stderr
         assert "unknown option" not in said and "not supported" not in said, (o, said)
 
 
@@ -80,22 +79,36 @@ def test_values():
             assert complete(*before, f"{d}/a f", cwd=d) == {f"{d}/a file"}, before
 
 
-def typed(text, cwd):
-    """The words that an interactive bash makes of what is typed, TABs in it."""
+INTERACTIVE = {
+    "bash": (["bash", "--norc", "-i"], 'eval "$(dolania completion bash)"'),
+    # -D: no dump of what was found is written, -u: nobody is asked about directories of others
+    "zsh": (["zsh", "-f", "-i"], 'autoload -Uz compinit; compinit -D -u; eval "$(dolania completion zsh)"'),
+}
+
+
+def typed(lines, cwd, shell="bash"):
+    """The words that an interactive shell makes of each line that is typed, TABs in it."""
+    program, prepare = INTERACTIVE[shell]
     master, slave = pty.openpty()
     env = {"PATH": os.path.dirname(DOLANIA) + ":" + os.environ["PATH"], "TERM": "dumb", "HOME": cwd, "INPUTRC": "/dev/null"}
-    with subprocess.Popen(["bash", "--norc", "-i"], stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=env,
-                          start_new_session=True) as p:
+    with subprocess.Popen(program, stdin=slave, stdout=slave, stderr=slave, cwd=cwd, env=env, start_new_session=True) as p:
         os.close(slave)
         # With ^A the line is given to printf, not to dolania.
-        os.write(master, b'eval "$(dolania completion bash)"\n' + f"dolania {text}\x01printf 'GOT<%s>\\n' \nexit\n".encode())
+        text = "".join(f"dolania {line}\x01printf '{n}<%s>\\n' \n" for n, line in enumerate(lines))
+        os.write(master, f"{prepare}\n{text}exit\n".encode())
         said = b""
         with contextlib.suppress(OSError):      # EIO is its end
             while data := os.read(master, 65536):
                 said += data
         p.wait()
     os.close(master)
-    return re.findall(r"^GOT<(.*)>\r$", said.decode(), flags=re.MULTILINE)[1:]
+    got = re.findall(r"^(\d+)<(.*)>\r$", said.decode(), flags=re.MULTILINE)
+    return [[word for n, word in got if int(n) == i][1:] for i in range(len(lines))]
+
+
+def becomes(cases, cwd, shell):
+    for (line, expected), got in zip(cases, typed([line for line, _ in cases], cwd, shell)):
+        assert got == expected, (line, got)
 
 
 def test_the_line_that_a_shell_makes_of_it():
@@ -103,34 +116,86 @@ def test_the_line_that_a_shell_makes_of_it():
         os.makedirs(f"{d}/images of mine")
         write_file(d, "images of mine/own.erofs", "")
         write_file(d, "trusty.ini", "")
-        for text, expected in (("run --policy tr\tend", ["run", "--policy", "trusted", "end"]),
-                               ("run --policy=tr\tend", ["run", "--policy=trusted", "end"]),
-                               ("run --policy ./t\tend", ["run", "--policy", "./trusty.ini", "end"]),
-                               ("run --runtime ./im\to\tend", ["run", "--runtime", "./images of mine/own.erofs", "end"]),
-                               ("run --runtime ~/im\to\tend", ["run", "--runtime", f"{d}/images of mine/own.erofs", "end"]),
-                               ("run --runtime im\tend", ["run", "--runtime", "imend"])):
-            assert typed(text, d) == expected, (text, typed(text, d))
+        becomes((("run --policy tr\tend", ["run", "--policy", "trusted", "end"]),
+                 ("run --policy=tr\tend", ["run", "--policy=trusted", "end"]),
+                 ("run --policy ./t\tend", ["run", "--policy", "./trusty.ini", "end"]),
+                 ("run --runtime ./im\to\tend", ["run", "--runtime", "./images of mine/own.erofs", "end"]),
+                 ("run --runtime ~/im\to\tend", ["run", "--runtime", f"{d}/images of mine/own.erofs", "end"]),
+                 ("run --runtime im\tend", ["run", "--runtime", "imend"])), d, "bash")
+
+
+def test_the_name_of_a_file_is_no_command():
+    """bash expands the words that it is given: an image that somebody named so must not run anything."""
+    with scratch() as d:
+        os.makedirs(f"{d}/share/dolania/images")
+        os.mkdir(f"{d}/bin")
+        shutil.copy(DOLANIA, f"{d}/bin")
+        for name in ("good-1.0", "$(touch PWNED)", "`touch PWNED`", "a b", "~", "${HOME}"):
+            write_file(d, f"share/dolania/images/{name}.erofs", "")
+        assert complete("run", "--runtime", "", cwd=d, where=f"{d}/bin") == {"good-1.0"}
+        assert call(f"{d}/bin/dolania", "completion", "runtimes").stdout == "good-1.0\n" and not os.path.exists(f"{d}/PWNED")
 
 
 def test_usage():
     for args in (("completion",), ("completion", "tcsh"), ("completion", "bash", "x")):
-        r = call(DOLANIA, *args)
+        r = command(*args)
         assert r.returncode == 125 and r.stdout == "" and "bash, zsh or fish" in r.stderr, r
-    assert call(DOLANIA, "completion", "--help").returncode == 0
+    assert command("completion", "--help").returncode == 0
+
+
+def have(shell):
+    if shutil.which(shell) is None:
+        raise Skip(f"no {shell} here")
 
 
 def test_shells_can_read_them():
-    missing = []
     with scratch() as d:
         for shell in ("bash", "zsh", "fish"):
-            if shutil.which(shell) is None:
-                missing.append(shell)
-                continue
-            path = write_file(d, shell, call(DOLANIA, "completion", shell).stdout)
+            have(shell)
+            path = write_file(d, shell, command("completion", shell).stdout)
             r = call(shell, "-n", path)
             assert (r.returncode, r.stdout, r.stderr) == (0, "", ""), r
-        if shutil.which("fish"):
-            r = call("fish", "-c", f"source {d}/fish; complete -C 'dolania run --exit-code '")
-            assert r.stdout.split() == ["isolate", "mirror", "zero"], r
-    if missing:
-        raise Skip(f"read by bash; not here: {', '.join(missing)}")
+
+
+def test_the_line_that_zsh_makes_of_it():
+    have("zsh")
+    with scratch() as d:
+        os.makedirs(f"{d}/images of mine")
+        write_file(d, "images of mine/own.erofs", "")
+        write_file(d, "trusty.ini", "")
+        becomes((("compl\tfi\tend", ["completion", "fish", "end"]), ("policy ch\tpro\tend", ["policy", "check", "provisional", "end"]),
+                 ("run --policy trusted --exit-code is\tend", ["run", "--policy", "trusted", "--exit-code", "isolate", "end"]),
+                 ("run --exit-code=z\tend", ["run", "--exit-code=zero", "end"]),
+                 ("run --polic\tprov\tend", ["run", "--policy=provisional", "end"]),
+                 ("run --policy ./t\tend", ["run", "--policy", "./trusty.ini", "end"]),
+                 ("run --runtime ./im\to\tend", ["run", "--runtime", "./images of mine/own.erofs", "end"]),
+                 ("run --work im\tend", ["run", "--work", "images of mine/end"]),
+                 ("run --loop\tend", ["run", "--loopback", "end"]), ("run --wall of\tend", ["run", "--wall", "off", "end"]),
+                 ("run --env A=1 --env B=2 --in x --in=trus\tend",
+                  ["run", "--env", "A=1", "--env", "B=2", "--in", "x", "--in=trusty.ini", "end"]),
+                 # what belongs to the script is not ours
+                 ("run trusty.ini --wal\t end", ["run", "trusty.ini", "--wal", "end"])), d, "zsh")
+
+
+def offered(d, text):
+    """What fish would offer for the last word."""
+    r = subprocess.run(["fish", "--no-config", "-c", f"source {d}/made; complete -C 'dolania {text}'"], cwd=d, capture_output=True,
+                       text=True, env={**os.environ, "PATH": os.path.dirname(DOLANIA) + ":" + os.environ["PATH"], "HOME": d})
+    assert (r.returncode, r.stderr) == (0, ""), r
+    return {line.partition("\t")[0] for line in r.stdout.splitlines()}
+
+
+def test_what_fish_offers():
+    have("fish")
+    with scratch() as d:
+        write_file(d, "made", command("completion", "fish").stdout)
+        os.mkdir(f"{d}/directory")
+        write_file(d, "file", "")
+        for text, expected in (("", {"run", "policy", "doctor", "completion", "version", "help"}), ("policy check pro", {"provisional"}),
+                               ("policy ", {"show", "check", "list", "table"}), ("completion ", {"bash", "zsh", "fish"}),
+                               ("run --exit-code ", {"mirror", "isolate", "zero"}), ("run --exit-code=i", {"--exit-code=isolate"}),
+                               ("run --policy pro", {"provisional"}), ("run --wall ", {"off"}), ("run --pids ", set()),
+                               ("run --work ", {"directory/"}), ("run --loop", {"--loopback"}), ("run --policy ./fi", {"./file"}),
+                               # what belongs to the script is not ours
+                               ("run file --wal", set())):
+            assert offered(d, text) == expected, (text, offered(d, text))

@@ -2,11 +2,8 @@
 import json
 import os
 import re
-import subprocess
 
-from lib import TOP, scratch, write_file
-
-DOLANIA = os.path.join(TOP, "build/bin/dolania")
+from lib import TOP, command, scratch, write_file
 
 
 def read(path):
@@ -81,10 +78,6 @@ def manual(page, heading):
     raise AssertionError(f"{page} has no section {heading}")
 
 
-def call(*args):
-    return subprocess.run([DOLANIA, *args], capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-
-
 def test_each_end_and_its_status_is_in_the_tables():
     """The table of docs/result.md has the reasons of the schema, the manual each status that is dolania's own."""
     rows = re.findall(r"^\| `(\w+)` \| (guest|host) \| ([^|]+) \| ([^|]+) \|", read("docs/result.md"), flags=re.MULTILINE)
@@ -99,7 +92,7 @@ def test_each_end_and_its_status_is_in_the_tables():
 
 
 def test_the_manual_of_policies_has_each_key_and_each_word():
-    shown = call("policy", "show", "standard").stdout
+    shown = command("policy", "show", "standard").stdout
     for name, body in re.findall(r"^\[(\w+)\]\n(.*?)(?=^\[|\Z)", shown, flags=re.MULTILINE | re.DOTALL):
         page = manual("dolania-policy.5", f"[{name}]")
         for key in re.findall(r"^([a-z-]+) =", body, flags=re.MULTILINE):
@@ -107,21 +100,29 @@ def test_the_manual_of_policies_has_each_key_and_each_word():
     # The options that a policy speaks of are those that it takes, of all that the command line has.
     listed = {w for line in manual("dolania-policy.5", "[allow]").split("\n.B options\n")[1].split("\n.TP")[0].splitlines()
               if line.startswith(".BR append") for w in re.findall(r"[a-z-]+", line)}
-    completion = call("completion", "fish").stdout
-    known = set(re.findall(r"seen_subcommand_from run' -l ([a-z-]+)", completion))
+    completion = command("completion", "fish").stdout
+    known = set(re.findall(r"-n __dolania_before_script -l ([a-z-]+)", completion))
     taken = set()
     with scratch() as d:
         for word in known:
             path = write_file(d, "p.ini", f"[policy]\nlike = standard\n[allow]\noptions = {word}\n")
-            if call("policy", "check", path).returncode == 0:
+            if command("policy", "check", path).returncode == 0:
                 taken.add(word)
     assert "env" in taken and "wall" not in taken and listed == taken, (listed, taken)
 
 
 def test_the_manual_has_each_option_and_each_suffix():
     options = manual("dolania.1", "OPTIONS")
-    for word in re.findall(r"seen_subcommand_from run' -l ([a-z-]+)", call("completion", "fish").stdout):
+    for word in re.findall(r"-n __dolania_before_script -l ([a-z-]+)", command("completion", "fish").stdout):
         assert word in ("exec", "help") or f"--{word}" in options, f"dolania(1) lacks --{word}"
     told = manual("dolania.1", "DESCRIPTION").split("the suffix decides")[1].split("and without")[0]
     suffixes = set(re.findall(r'has_suffix\([^,]+, "(\.\w+)"', read("tools/libdolania/script.c")))
     assert suffixes and suffixes == set(re.findall(r"\.[a-z]+", told)), (suffixes, told)
+
+
+def test_the_readme_counts_hostile_guests_and_weakenings_as_their_page_does():
+    page, text = read("docs/hostile.md"), " ".join(read("README.md").split())
+    cases = int(re.search(r"`tests/hostile/cases/` has (\d+)", page)[1])
+    weakenings = page.split("| control | weakening |")[1].split("\n\n")[0].count("\n| `")
+    told, more = int(re.search(r"(\d+) weakenings of our own code", text)[1]), int(re.search(r"More than (\d+) hostile", text)[1])
+    assert told == weakenings and more <= cases < more + 20, (told, weakenings, more, cases)

@@ -133,3 +133,12 @@ def test_the_umask_closes_nothing():
         for p, ds, fs in os.walk(f"{d}/opt"):
             for n in ds + fs:
                 assert os.stat(os.path.join(p, n)).st_mode & 0o044 == 0o044, os.path.join(p, n)
+
+
+def test_make_asks_no_compiler_before_it_is_installed():
+    """The first make of a bare machine has to get that far without noise."""
+    with scratch() as d:
+        for program in ("sh", "sed", "nproc"):
+            os.symlink(shutil.which(program), f"{d}/{program}")
+        r = subprocess.run([shutil.which("make"), "-C", TOP, "help"], env={"PATH": d}, capture_output=True, text=True, check=False)
+        assert r.returncode == 0 and "make setup" in r.stdout and r.stderr == "", r

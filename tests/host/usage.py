@@ -1,16 +1,11 @@
 """Command lines that are wrong: one line that says what is meant instead, before anything is started.  No VM."""
 import os
-import subprocess
 
-from lib import DOLANIA, scratch, write_file
-
-
-def dolania(*args):
-    return subprocess.run([DOLANIA, *args], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60, check=False)
+from lib import command, scratch, write_file
 
 
 def refused(*args, words):
-    r = dolania(*args)
+    r = command(*args)
     assert (r.returncode, r.stdout, len(r.stderr.splitlines())) == (125, "", 1), r
     assert r.stderr.startswith("dolania: ") and all(w in r.stderr for w in words), (words, r.stderr)
     return r.stderr
@@ -19,9 +14,9 @@ def refused(*args, words):
 def test_commands_without_arguments_refuse_them():
     for args in (("doctor", "x"), ("doctor", "--bogus"), ("version", "x"), ("--version", "--bogus")):
         refused(*args, words=[args[1], f"'{args[0].lstrip('-')}' takes no arguments"])
-    for command in ("doctor", "version"):
+    for name in ("doctor", "version"):
         for option in ("--help", "-h"):
-            r = dolania(command, option)
+            r = command(name, option)
             assert r.returncode == 0 and "dolania doctor" in r.stdout and r.stderr == "", r
 
 
@@ -37,6 +32,10 @@ def test_an_option_is_no_other_options_value():
     # written so it is one, and the next error is told; a value may begin with '-' all the same
     refused("run", "--append=-c", "none.sh", words=["none.sh: no such script"])
     refused("run", "--chdir", "-x", "-c", "true", words=["--chdir -x: must be an absolute path"])
+
+
+def test_an_option_that_is_announced_says_why_it_is_refused():
+    refused("run", "--cpus", "2", "-c", "true", words=["--cpus is not there yet: a machine has one processor"])
 
 
 def test_a_size_of_out_without_it():

@@ -211,8 +211,9 @@ static void zsh_action(const struct entry *e)
 	case DIRECTORY: printf(":directory:_files -/"); break;
 	case NOTHING: printf(":value:"); break;
 	case WORDS: printf(":value:(%s)", e->words); break;
-	case RUNTIMES: printf(":runtime:_dolania_names runtimes"); break;
-	case POLICIES: printf(":policy:_dolania_names policies"); break;
+	/* with a blank before it a function gets its own arguments alone */
+	case RUNTIMES: printf(":runtime: _dolania_names runtimes"); break;
+	case POLICIES: printf(":policy: _dolania_names policies"); break;
 	}
 }
 
@@ -227,7 +228,7 @@ static int zsh(void)
 	put_commands(" ");
 	printf(")' '*::argument:->rest'\n"
 	       "\tcase $words[1] in\n"
-	       "\tpolicy) _arguments '1:what:(show check list table)' '2:policy:_dolania_names policies' ;;\n"
+	       "\tpolicy) _arguments '1:what:(show check list table)' '2:policy: _dolania_names policies' ;;\n"
 	       "\tcompletion) _arguments '1:shell:(bash zsh fish)' ;;\n"
 	       "\thelp) _arguments '1:command:(");
 	put_commands(" ");
@@ -253,13 +254,27 @@ static int fish(void)
 	printf("# fish completion for dolania; made by 'dolania completion fish'\n"
 	       "complete -c dolania -n __fish_use_subcommand -f -a '");
 	put_commands(" ");
-	printf("'\ncomplete -c dolania -n '__fish_seen_subcommand_from policy' -f -a 'show check list table (dolania completion policies)'\n"
+	printf("'\ncomplete -c dolania -n '__fish_seen_subcommand_from policy; and not __fish_seen_subcommand_from show check list table' "
+	       "-f -a 'show check list table'\n"
+	       "complete -c dolania -n '__fish_seen_subcommand_from policy; and __fish_seen_subcommand_from show check' "
+	       "-F -a '(dolania completion policies)'\n"
 	       "complete -c dolania -n '__fish_seen_subcommand_from completion' -f -a 'bash zsh fish'\n"
 	       "complete -c dolania -n '__fish_seen_subcommand_from help' -f -a '");
 	put_commands(" ");
-	printf("'\n");
+	printf("'\n\n# After the script all is its own.\n"
+	       "function __dolania_before_script\n"
+	       "\tset -l words (commandline -opc)\n"
+	       "\tset -l is_value 0\n"
+	       "\ttest \"$words[2]\" = run; or return 1\n"
+	       "\tfor word in $words[3..-1]\n"
+	       "\t\tif test $is_value = 1\n\t\t\tset is_value 0\n\t\t\tcontinue\n\t\tend\n"
+	       "\t\tswitch $word\n\t\tcase --\n\t\t\treturn 1\n\t\tcase");
+	for (size_t i = 0; entry_at(i, &e); i++)
+		if (e.takes_value)
+			printf(" %s", e.name);
+	printf("\n\t\t\tset is_value 1\n\t\tcase '-*'\n\t\tcase '*'\n\t\t\treturn 1\n\t\tend\n\tend\n\treturn 0\nend\n\n");
 	for (size_t i = 0; entry_at(i, &e); i++) {
-		printf("complete -c dolania -n '__fish_seen_subcommand_from run' %s %s", e.name[1] == '-' ? "-l" : "-s",
+		printf("complete -c dolania -n __dolania_before_script %s %s", e.name[1] == '-' ? "-l" : "-s",
 		       e.name + (e.name[1] == '-' ? 2 : 1));
 		if (e.takes_value && e.kind == ANY_FILE)
 			printf(" -r -F");
@@ -278,6 +293,15 @@ static int fish(void)
 	return 0;
 }
 
+/* A line for each; but no name that a shell would take for more than that, for bash expands the words it is given. */
+static void put_name(const char *name)
+{
+	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._+-";
+
+	if (name[0] != '\0' && name[strspn(name, plain)] == '\0')
+		printf("%s\n", name);
+}
+
 static int runtimes(void)
 {
 	struct dolania_paths p;
@@ -291,7 +315,7 @@ static int runtimes(void)
 
 		if (next != NULL)
 			*next = '\0';
-		printf("%s\n", at);
+		put_name(at);
 		at = next != NULL ? next + 2 : NULL;
 	}
 	return 0;
@@ -303,7 +327,7 @@ static int policies(void)
 	char **names = policy_names(&count);
 
 	for (size_t i = 0; i < count; i++)
-		printf("%s\n", names[i]);
+		put_name(names[i]);
 	free(names);
 	return 0;
 }

@@ -70,9 +70,27 @@ static void check_kvm_features(struct checkup *c, int kvm)
 		line(c, FINE, "KVM capabilities", "all that are needed", "");
 }
 
+/* A way out for who has no KVM: in a checkout, which build/ tells of, by its path; it is not installed. */
+static const char *emulated_host(char *to, size_t room)
+{
+	static const char ours[] = "build/libexec/dolania/dolania-vmm";
+	struct dolania_paths p;
+	char path[sizeof(p.vmm) + 32] = "";
+	size_t n;
+
+	if (dolania_locate(&p) == 0 && (n = strlen(p.vmm)) >= sizeof(ours) && strcmp(p.vmm + n - (sizeof(ours) - 1), ours) == 0)
+		snprintf(path, sizeof(path), "%.*stools/kvm-host", (int)(n - (sizeof(ours) - 1)), p.vmm);
+	if (path[0] != '\0' && access(path, X_OK) == 0)
+		snprintf(to, room, "'%s -- COMMAND' runs COMMAND in an emulated KVM host", path);
+	else
+		snprintf(to, room, "get dolania's source tree: its tools/kvm-host, which is not installed, runs any command of "
+			 "this system in an emulated KVM host (tools/kvm-host -- dolania run ...)");
+	return to;
+}
+
 static void check_kvm(struct checkup *c)
 {
-	char why[256] = "";
+	char why[256] = "", emulated[4096 + 256], fix[sizeof(emulated) + 256];
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
 	if (kvm < 0) {
@@ -81,23 +99,21 @@ static void check_kvm(struct checkup *c)
 		bool denied = error == EACCES || error == EPERM;
 		bool group = stat("/dev/kvm", &st) == 0 && st.st_gid != 0 && (st.st_mode & 0060) == 0060;
 
+		snprintf(fix, sizeof(fix), "enable virtualization (VT-x or AMD-V) in the firmware, then: sudo modprobe kvm_intel "
+			 "(or kvm_amd); in a virtual machine ask its host for nested virtualization; without either, %s",
+			 emulated_host(emulated, sizeof(emulated)));
 		line(c, BROKEN, "/dev/kvm", strerror(error), denied && group ?
 		     "join the group that owns it: sudo usermod -aG kvm \"$USER\", then log in again" :
 		     denied ?
 		     "let yourself in: sudo setfacl -m \"u:$USER:rw\" /dev/kvm (or chgrp it to a group of yours and chmod g+rw)" :
-		     "enable virtualization (VT-x or AMD-V) in the firmware, then: sudo modprobe kvm_intel (or "
-		     "kvm_amd); in a virtual machine ask its host for nested virtualization; without either, "
-		     "'tools/kvm-host -- COMMAND' runs COMMAND in an emulated KVM host");
+		     fix);
 		return;
 	}
 	line(c, FINE, "/dev/kvm", "opens", "");
 	check_kvm_features(c, kvm);
-	if (kvm_probe(kvm, why, sizeof(why)) == KVM_ANSWER_YES)
-		line(c, FINE, "KVM can boot Linux", why, "");
-	else
-		line(c, BROKEN, "KVM can boot Linux", why, "this KVM is a software one or a nested one that emulates "
-		     "guest kernel code; run on hardware with VT-x or AMD-V, or use 'tools/kvm-host -- COMMAND', "
-		     "which runs COMMAND in an emulated KVM host");
+	snprintf(fix, sizeof(fix), "this KVM is a software one or a nested one that emulates guest kernel code; run on hardware "
+		 "with VT-x or AMD-V; without it, %s", emulated_host(emulated, sizeof(emulated)));
+	line(c, kvm_probe(kvm, why, sizeof(why)) == KVM_ANSWER_YES ? FINE : BROKEN, "KVM can boot Linux", why, fix);
 	close(kvm);
 }
 

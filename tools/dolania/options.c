@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* options.c - the command line of `dolania run`. */
-#include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "tools/dolania/command.h"
-#include "tools/libdolania/settings.h"
-
-enum option {
-	OPT_RUNTIME, OPT_ENV, OPT_CHDIR, OPT_IN, OPT_RESULT, OPT_RESULT_FD, OPT_EXIT_CODE, OPT_KERNEL,
-	OPT_INITRD, OPT_APPEND, OPT_CODE, OPT_EXEC, OPT_POLICY, OPT_EXECUTE, OPT_META, OPT_QUIET,
-	OPT_INTERACTIVE, OPT_HELP, OPT_EVENTS, OPT_LOOPBACK, OPT_WORK,
-	OPT_IN_CACHE, OPT_OUT, OPT_LATER,
-};
+#include "tools/dolania/options.h"
 
 /*
  * The limits are not here: they are the table of settings.c, one option each.
@@ -57,146 +47,6 @@ static const struct {
 };
 enum { OPTIONS = sizeof(table) / sizeof(table[0]) };
 
-static void wrong(struct command *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void wrong(struct command *c, const char *format, ...)
-{
-	va_list ap;
-
-	if (c->error[0] != '\0')
-		return;
-	va_start(ap, format);
-	vsnprintf(c->error, sizeof(c->error), format, ap);
-	va_end(ap);
-}
-
-static void take_setting(struct command *c, const struct setting *t, const char *name, const char *value)
-{
-	char why[128];
-	uint64_t v;
-
-	if (setting_parse(t, value, &v, why, sizeof(why)) < 0)
-		wrong(c, "%s %s: %s", name, value, why);
-	else
-		setting_set(t, &c->run, v);
-	c->wish.given[t - setting_get((enum setting_id)0)] = true;
-}
-
-static void take_execute(struct command *c, const char *value)
-{
-	if (strcmp(value, "image-only") != 0 && strcmp(value, "anywhere") != 0)
-		wrong(c, "--execute %s: must be image-only or anywhere", value);
-	c->run.image_only = strcmp(value, "image-only") == 0;
-	c->wish.execute_given = true;
-}
-
-static void take_fd(struct command *c, const char *value)
-{
-	char *end;
-	unsigned long fd;
-
-	errno = 0;
-	fd = strtoul(value, &end, 10);
-	if (*value < '0' || *value > '9' || *end != '\0' || errno != 0 || fd < 1 || fd > 1 << 20)
-		wrong(c, "--result-fd %s: must be a number from 1 to %d", value, 1 << 20);
-	else
-		c->result_fd = (int)fd;
-}
-
-/* PATH or PATH:/place.  A ':' that no '/' follows belongs to PATH. */
-static void take_in(struct command *c, const char *value)
-{
-	struct dolania_input *in = &c->in[c->run.in_count];
-	char *path = strdup(value), *place = path != NULL ? strrchr(path, ':') : NULL;
-
-	if (path == NULL)
-		wrong(c, "no memory for the options");
-	else
-		c->run.in_count++;
-	in->path = path;
-	if (place != NULL && place[1] == '/') {
-		*place = '\0';
-		in->place = place + 1;
-	}
-	if (path != NULL && path[0] == '\0')
-		wrong(c, "--in %s: no file or directory is named", value);
-}
-
-static void take_work(struct command *c, const char *value)
-{
-	if (c->run.work_dir != NULL)
-		wrong(c, "--work %s: given twice; what is only read can be given with --in", value);
-	c->run.work_dir = value;
-}
-
-static void take_in_cache(struct command *c, const char *value)
-{
-	if (strcmp(value, "off") == 0)
-		c->run.cache_bytes = 0;
-	else if (dolania_parse_bytes(value, &c->run.cache_bytes) < 0)
-		wrong(c, "--in-cache %s: not a size; write it as 512M, 2G or off", value);
-}
-
-static void take_exit_code(struct command *c, const char *value)
-{
-	static const char *const modes[] = { "mirror", "isolate", "zero", NULL };
-
-	for (int i = 0; modes[i] != NULL; i++)
-		if (strcmp(value, modes[i]) == 0) {
-			c->exit_mode = (enum dolania_exit_mode)i;
-			return;
-		}
-	wrong(c, "--exit-code %s: must be mirror, isolate or zero", value);
-}
-
-static void take_code(struct command *c, const char *value)
-{
-	if (c->run.form == DOLANIA_EXEC)
-		wrong(c, "-c and --exec exclude each other");
-	c->run.form = DOLANIA_CODE;
-	c->run.script = value;
-}
-
-static void take_exec(struct command *c)
-{
-	if (c->run.form == DOLANIA_CODE)
-		wrong(c, "-c and --exec exclude each other");
-	c->run.form = DOLANIA_EXEC;
-}
-
-static void take(struct command *c, enum option id, const char *name, const char *value)
-{
-	switch (id) {
-	case OPT_RUNTIME: c->run.runtime = value; break;
-	case OPT_ENV: c->env[c->run.env_count++] = value; break;
-	case OPT_CHDIR: c->run.chdir = value; break;
-	case OPT_IN: take_in(c, value); break;
-	case OPT_IN_CACHE: take_in_cache(c, value); break;
-	case OPT_WORK: take_work(c, value); break;
-	case OPT_OUT:
-		if (c->run.out != NULL)
-			wrong(c, "--out %s: only one place can be given", value);
-		c->run.out = value;
-		break;
-	case OPT_RESULT: c->result_file = value; break;
-	case OPT_RESULT_FD: take_fd(c, value); break;
-	case OPT_META: c->meta_file = value; break;
-	case OPT_EVENTS: c->events_file = value; break;
-	case OPT_EXIT_CODE: take_exit_code(c, value); break;
-	case OPT_LOOPBACK: c->run.loopback = true; break;
-	case OPT_KERNEL: c->run.kernel = value; break;
-	case OPT_INITRD: c->run.initrd = value; break;
-	case OPT_APPEND: c->run.append = value; break;
-	case OPT_POLICY: c->policy_name = value; break;
-	case OPT_EXECUTE: take_execute(c, value); break;
-	case OPT_CODE: take_code(c, value); break;
-	case OPT_EXEC: take_exec(c); break;
-	case OPT_QUIET: c->quiet = true; break;
-	case OPT_INTERACTIVE: c->interactive = true; break;
-	case OPT_HELP: c->help = true; break;
-	case OPT_LATER: wrong(c, "%s is not supported yet", name); break;
-	}
-}
-
 static void unknown(struct command *c, const char *name)
 {
 	const char *names[OPTIONS + SETTINGS + 1];
@@ -212,11 +62,11 @@ static void unknown(struct command *c, const char *name)
 	names[OPTIONS + SETTINGS] = NULL;
 	like = nearest(name, names);
 	if (like != NULL)
-		wrong(c, "unknown option %s; did you mean %s? ('dolania help run' lists them)", name, like);
+		option_wrong(c, "unknown option %s; did you mean %s? ('dolania help run' lists them)", name, like);
 	else if (c->run.script != NULL)
-		wrong(c, "unknown option %s; what the script is to get goes after '--'", name);
+		option_wrong(c, "unknown option %s; what the script is to get goes after '--'", name);
 	else
-		wrong(c, "unknown option %s; 'dolania help run' lists them", name);
+		option_wrong(c, "unknown option %s; 'dolania help run' lists them", name);
 }
 
 struct word {
@@ -238,9 +88,9 @@ static bool is_option(const char *word)
 static bool has_value(struct command *c, const struct word *w)
 {
 	if (w->value == NULL)
-		wrong(c, "%.*s needs a value", (int)w->n, w->name);
+		option_wrong(c, "%.*s needs a value", (int)w->n, w->name);
 	else if (w->words == 2 && w->name[1] == '-' && is_option(w->value))
-		wrong(c, "%.*s needs a value, and %s is an option; where it is the value, write %.*s=%s", (int)w->n, w->name,
+		option_wrong(c, "%.*s needs a value, and %s is an option; where it is the value, write %.*s=%s", (int)w->n, w->name,
 		      w->value, (int)w->n, w->name, w->value);
 	return w->value != NULL;
 }
@@ -275,7 +125,7 @@ static int take_word(struct command *c, int argc, char **argv, int i)
 
 		snprintf(name, sizeof(name), "%.*s", (int)w.n, word);
 		if (has_value(c, &w))
-			take_setting(c, t, name, w.value);
+			option_take_setting(c, t, name, w.value);
 		return w.words;
 	}
 	for (size_t k = 0; k < OPTIONS; k++) {
@@ -285,12 +135,12 @@ static int take_word(struct command *c, int argc, char **argv, int i)
 			c->used[c->used_count++] = table[k].name + 2;
 		if (!table[k].takes_value) {
 			if (equals != NULL)
-				wrong(c, "%s takes no value", table[k].name);
-			take(c, table[k].id, table[k].name, NULL);
+				option_wrong(c, "%s takes no value", table[k].name);
+			option_take(c, table[k].id, table[k].name, NULL);
 			return 1;
 		}
 		if (has_value(c, &w))
-			take(c, table[k].id, table[k].name, w.value);
+			option_take(c, table[k].id, table[k].name, w.value);
 		return w.words;
 	}
 	return skip_unknown(c, &w, argc, argv, i);
@@ -307,7 +157,7 @@ void options_parse(struct command *c, int argc, char **argv)
 	c->in = calloc((size_t)argc + 1, sizeof(*c->in));
 	c->used = calloc((size_t)argc + 1, sizeof(*c->used));
 	if (c->env == NULL || c->in == NULL || c->used == NULL) {
-		wrong(c, "no memory for the options");
+		option_wrong(c, "no memory for the options");
 		return;
 	}
 	c->wish.used = c->used;
@@ -324,17 +174,17 @@ void options_parse(struct command *c, int argc, char **argv)
 	if (c->help)
 		return;
 	if (c->run.script == NULL)
-		wrong(c, c->run.form == DOLANIA_EXEC ? "--exec needs a program: dolania run --exec -- PROG [ARG...]"
+		option_wrong(c, c->run.form == DOLANIA_EXEC ? "--exec needs a program: dolania run --exec -- PROG [ARG...]"
 						     : "nothing to run: give FILE ('-' is stdin), -c CODE, "
 						       "or --exec -- PROG; 'dolania help run' tells more");
 	if (c->wish.given[SETTING_DISK] && c->run.out == NULL)
-		wrong(c, "--disk is the room in /out, and goes with --out DIR; without it nothing comes back");
+		option_wrong(c, "--disk is the room in /out, and goes with --out DIR; without it nothing comes back");
 	if (c->result_file != NULL && strcmp(c->result_file, "-") == 0) {
 		c->result_file = NULL;
-		wrong(c, "--result -: for stdout write --result-fd 1, for a file of that name ./-");
+		option_wrong(c, "--result -: for stdout write --result-fd 1, for a file of that name ./-");
 	}
 	if (c->result_file != NULL && c->result_fd >= 0)
-		wrong(c, "--result and --result-fd exclude each other");
+		option_wrong(c, "--result and --result-fd exclude each other");
 }
 
 const char *const *options_of_policies(void)
@@ -343,7 +193,7 @@ const char *const *options_of_policies(void)
 	size_t n = 0;
 
 	for (size_t i = 0; i < OPTIONS; i++)
-		if (table[i].whose == GOVERNED)
+		if (table[i].whose == GOVERNED && table[i].id != OPT_LATER)
 			names[n++] = table[i].name + 2;
 	return names;
 }
@@ -373,7 +223,7 @@ void options_apply_policy(struct command *c)
 		return;
 	c->policy = calloc(2, sizeof(*c->policy));
 	if (c->policy == NULL)
-		wrong(c, "no memory for the policy");
+		option_wrong(c, "no memory for the policy");
 	else if (policy_site(&c->policy[1], names, error) == 0) {
 		if (name == NULL)
 			name = c->policy[1].standard_name[0] != '\0' ? c->policy[1].standard_name : "standard";
@@ -381,7 +231,7 @@ void options_apply_policy(struct command *c)
 			(void)policy_apply(&c->policy[0], &c->policy[1], &c->wish, &c->run, error);
 	}
 	if (error[0] != '\0')
-		wrong(c, "%s", error);
+		option_wrong(c, "%s", error);
 	c->host_failed = c->policy == NULL || c->policy[0].host_failed || c->policy[1].host_failed;
 }
 

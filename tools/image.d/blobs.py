@@ -19,6 +19,7 @@ import tarball
 from report import Wrong, safe, size_text
 
 CHUNK = 1 << 20
+PIECE = 1 << 14         # for zlib, which copies what is left of one at the end of each member
 JSON_MAX = 8 << 20
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
@@ -148,19 +149,26 @@ def plain(part):
     yield from part.chunks()
 
 
+def pieces(part):
+    for data in part.chunks():
+        for at in range(0, len(data), PIECE):
+            yield data[at:at + PIECE]
+
+
 def gunzip(part):
     """All members of it, one after the other; never more than a chunk at a time."""
     unpacker, fresh = zlib.decompressobj(31), True
     try:
-        for data in part.chunks():
+        for data in pieces(part):
             while data:
                 if unpacker.eof:
                     if not data.strip(b"\0"):
                         break
-                    unpacker, fresh = zlib.decompressobj(31), True
+                    unpacker = zlib.decompressobj(31)
                 out = unpacker.decompress(data, CHUNK)
                 fresh = False
-                yield out
+                if out:
+                    yield out
                 data = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
         while not fresh and not unpacker.eof:
             out = unpacker.decompress(b"", CHUNK)
@@ -175,12 +183,18 @@ def unzstd(part):
     if shutil.which("zstd") is None:
         raise Wrong(f"{part.name}: compressed with zstd, which is not here: apt-get install zstd")
 
+    failed = []
+
     def feed(to):
-        with contextlib.suppress(OSError):      # it ended early: its status tells why
-            for data in part.chunks():
-                to.write(data)
-        with contextlib.suppress(OSError):
-            to.close()
+        try:
+            with contextlib.suppress(BrokenPipeError):      # it ended early: its status tells why
+                for data in part.chunks():
+                    to.write(data)
+        except (Wrong, OSError) as e:
+            failed.append(e)
+        finally:                # else it would wait for more, and we for it
+            with contextlib.suppress(OSError):
+                to.close()
 
     with subprocess.Popen(["zstd", "-dcq"], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                           stderr=subprocess.DEVNULL) as p:
@@ -193,6 +207,8 @@ def unzstd(part):
             p.stdout.close()        # ends it, if there is more than was wanted
             feeder.join()
             status = p.wait()
+        if failed:
+            raise failed[0]
         if status != 0:
             raise Wrong(f"{part.name}: the zstd stream is damaged or cut off")
 

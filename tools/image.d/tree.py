@@ -14,6 +14,7 @@ NAME_MAX = 254          # of a component: mkfs.erofs of Debian 12 fails at 255
 PATH_MAX = 4096
 DEPTH_MAX = 200
 LINKS_MAX = 40          # followed for one path, as in Linux
+STEPS_MAX = 1000        # taken for one path: links may lead to and fro between two directories
 
 
 class Dir:
@@ -109,9 +110,10 @@ class Tree:
 
     def walk(self, parts, where, make=False):
         """The directory at `parts`, links followed inside the tree; None if there is none and `make` is false."""
-        at, above, todo, links = self.root, [], list(reversed(parts)), 0
+        at, above, todo, links, steps = self.root, [], list(reversed(parts)), 0, 0
         while todo:
             part = todo.pop()
+            steps += 1
             if part in (b"", b"."):
                 continue
             if part == b"..":
@@ -120,11 +122,11 @@ class Tree:
             child = at.children.get(part)
             if isinstance(child, Link):
                 links += 1
-                if links > LINKS_MAX or len(todo) > PATH_MAX:
+                todo.extend(reversed(child.target.split(b"/")))
+                if links > LINKS_MAX or steps + len(todo) > STEPS_MAX:
                     raise Wrong(f"{where}: {safe(b'/'.join(parts))}: too many links lead there")
                 if child.target.startswith(b"/"):
                     at, above = self.root, []
-                todo.extend(reversed(child.target.split(b"/")))
                 continue
             if child is None and make:
                 self.bounds.entry(where)

@@ -26,7 +26,7 @@ static void prepare_options(const struct session *s, int fd, struct dolania_opti
 		.output_bytes = out_archive_max(s->o), .signal_fd = s->o->signal_fd, .events_fd = -1,
 		.wall_ns = WALL_NS + s->o->disk_bytes * WALL_NS_PER_BYTE,
 		.kernel = s->o->kernel, .initrd = s->o->initrd, .append = s->o->append,
-		.kill_severity = 3,	/* oddities of its boot are no reason to lose what the script left */
+		.policy = s->o->policy, .kill_severity = s->o->kill_severity, .kill_kinds = s->o->kill_kinds,
 	};
 }
 
@@ -40,6 +40,7 @@ static void run_it(struct session *s)
 	memcpy(&s->r->report, s->page, sizeof(s->r->report));
 	discard_verify(s);
 	verdict(s);
+	events_finish(s);
 }
 
 /* Was all of it sent?  If not, why, and whose fault it is. */
@@ -88,6 +89,7 @@ void collect(struct session *s, int fd, struct collected *c)
 	second.argv = (const char **)argv;
 	second.argc = 1;
 	run_it(&second);
+	events_collected(s, &r.report);
 	judge(&r, c);
 	c->cancel_signal = second.cancel_signal;
 	s->r->discard.collector_bytes = r.discard.vmm_bytes + r.discard.supervisor_bytes;

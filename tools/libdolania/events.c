@@ -170,3 +170,16 @@ void events_finish(struct session *s)
 	else if (s->events_error != 0)
 		session_note(s, "cannot write --events: %s; lines were lost", strerror(s->events_error));
 }
+
+void events_collected(struct session *s, const struct report *second)
+{
+	for (unsigned i = 0; i < REPORT_EVENTS; i++) {
+		const struct report_event *e = &second->event[i];
+
+		if (e->kind == REPORT_EV_NONE || e->kind >= REPORT_EV_KINDS || e->severity < 1)
+			continue;
+		add(&s->r->report, e->severity, (enum report_event_kind)e->kind, e->count, e->first_value);
+		if (s->o->events_fd >= 0)
+			tell(s, e);
+	}
+}

@@ -184,6 +184,7 @@ bool kvm_is_unfit(struct session *s);
 
 /* verdict.c: what report and wait status say. */
 void verdict(struct session *s);
+void verdict_guest_exit(struct session *s);	/* verdict_guest.c: by init's last frame */
 uint64_t verdict_oom_kills(void);
 
 /* notes.c */
@@ -197,6 +198,7 @@ const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below 
 bool event_kind_is_late(unsigned kind);	/* seen once the run is over: nothing is left to be ended for it */
 void events_watch(struct session *s, const struct report *page);	/* after a notice */
 void events_finish(struct session *s);	/* after the verdict */
+void events_collected(struct session *s, const struct report *second);	/* what the second VM did, but for its boot */
 
 /* discard.c */
 void discard_verify(struct session *s);

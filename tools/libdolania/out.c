@@ -76,17 +76,16 @@ static int prepare_directory(struct session *s)
 	int dir, ret;
 
 	if (mkdir(path, 0777) < 0 && errno != EEXIST)
-		return session_fail(s, DOLANIA_USAGE, errno == ENOENT ? "--out %s: the directory that it is to be made in is "
-				    "not there" : "--out %s: cannot be made%s%s", path, errno == ENOENT ? "" : ": ",
-				    errno == ENOENT ? "" : strerror(errno));
+		return session_fail(s, DOLANIA_USAGE, "--out %s: %s", path, errno == ENOENT ? "the directory that it is to be "
+				    "made in is not there" : strerror(errno));
 	/* Who owns the parent could have put a link there; with a '/' behind it, it is meant. */
 	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (dir < 0 && errno == ENOTDIR && lstat(path, &st) == 0 && S_ISLNK(st.st_mode))
 		return session_fail(s, DOLANIA_USAGE, "--out %s: is a symbolic link; name the directory that it leads to, "
 				    "or end it with '/'", path);
 	if (dir < 0)
-		return session_fail(s, DOLANIA_USAGE, errno == ENOTDIR ? "--out %s: is no directory; an archive is named "
-				    "FILE.tar" : "--out %s: cannot be opened", path);
+		return session_fail(s, DOLANIA_USAGE, "--out %s: %s", path, errno == ENOTDIR ? "is no directory; an archive is "
+				    "named FILE.tar" : strerror(errno));
 	if (access(path, W_OK | X_OK) < 0) {
 		session_fail(s, DOLANIA_USAGE, "--out %s: %s", path, strerror(errno));
 		close(dir);

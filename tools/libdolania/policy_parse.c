@@ -150,20 +150,39 @@ static int take_list(struct parser *r, const char *key, const char *value, struc
 	return 1;
 }
 
+static bool is_one_of(const char *word, const char *const *known)
+{
+	while (*known != NULL && strcmp(*known, word) != 0)
+		known++;
+	return *known != NULL;
+}
+
+/* "a, b, c" */
+static void join_words(const char *const *known, char *to, size_t room)
+{
+	size_t used = 0;
+
+	for (to[0] = '\0'; *known != NULL && used < room; known++)
+		used += (size_t)snprintf(to + used, room - used, "%s%s", used > 0 ? ", " : "", *known);
+}
+
 static int check_words(struct parser *r, const char *key, const struct policy_list *list, const char *const *known,
 		       const char *what)
 {
-	for (unsigned i = 0; known != NULL && i < list->count; i++) {
-		const char *const *k = known, *like;
+	char all[DOLANIA_LINE - 200];
 
-		while (*k != NULL && strcmp(*k, list->word[i]) != 0)
-			k++;
-		if (*k != NULL)
+	for (unsigned i = 0; known != NULL && i < list->count; i++) {
+		const char *word = list->word[i], *like;
+
+		if (is_one_of(word, known))
 			continue;
-		like = nearest(list->word[i], known);
-		return wrong(r, "%s: unknown %s '%s'%s%s%s", key, what, list->word[i], like != NULL ? "; did you mean '" : "",
-			     like != NULL ? like : strncmp(list->word[i], "--", 2) == 0 ? "; write it without '--'" : "",
-			     like != NULL ? "'?" : "");
+		if (strncmp(word, "--", 2) == 0 && is_one_of(word + 2, known))
+			return wrong(r, "%s: '%s': write it without '--'", key, word);
+		like = nearest(word, known);
+		if (like != NULL)
+			return wrong(r, "%s: unknown %s '%s'; did you mean '%s'?", key, what, word, like);
+		join_words(known, all, sizeof(all));
+		return wrong(r, "%s: unknown %s '%s'; there are: %s", key, what, word, all);
 	}
 	return 1;
 }
@@ -200,11 +219,12 @@ static int take_kill_events(struct parser *r, const char *value)
 {
 	struct policy_list list;
 	const char *known[REPORT_EV_KINDS];
-	unsigned kind;
+	unsigned kind, n = 0;
 
 	for (kind = 1; kind < REPORT_EV_KINDS; kind++)
-		known[kind - 1] = event_kind_name(kind);
-	known[REPORT_EV_KINDS - 1] = NULL;
+		if (!event_kind_is_late(kind))
+			known[n++] = event_kind_name(kind);
+	known[n] = NULL;
 	if (!take_list(r, "events", value, &list))
 		return 0;
 	r->p->kill_severity = 3;
@@ -220,7 +240,7 @@ static int take_kill_events(struct parser *r, const char *value)
 			i--;
 			continue;
 		}
-		for (kind = 1; kind < REPORT_EV_KINDS && strcmp(known[kind - 1], w) != 0; kind++)
+		for (kind = 1; kind < REPORT_EV_KINDS && strcmp(event_kind_name(kind), w) != 0; kind++)
 			;
 		if (kind < REPORT_EV_KINDS && event_kind_is_late(kind))
 			return wrong(r, "events: %s: is seen only when the run is over, so it can end none; leave it out "

@@ -5,6 +5,10 @@ WARN   := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla
 # Empty, as '#define _GNU_SOURCE' in a file is, so that both may be there.
 COMMON := -std=gnu11 -O2 -g -D_GNU_SOURCE= $(WARN) -I. -MMD -MP
 
+# gcc is asked where it is used, and once: the first make of a machine installs it.
+MULTIARCH = $(eval MULTIARCH := $(shell gcc -print-multiarch))$(MULTIARCH)
+LIBFDT    = $(eval LIBFDT := $(shell gcc -print-file-name=libfdt.a))$(LIBFDT)
+
 ifdef SANITIZE
 B       := build/san
 SAN     := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
@@ -21,14 +25,12 @@ SAN     :=
 CMD_LD  := -static-pie
 CMD_SAN :=
 VMM_SAN :=
-MULTIARCH := $(shell gcc -print-multiarch)
 VMM_CC  := musl-gcc
 # The kernel's and libfdt's headers, after musl's own.
-VMM_ARCH_FLAGS := -idirafter /usr/include -idirafter /usr/include/$(MULTIARCH) \
+VMM_ARCH_FLAGS = -idirafter /usr/include -idirafter /usr/include/$(MULTIARCH) \
 	-fstack-protector-strong -fno-pie -ffunction-sections -fdata-sections
 VMM_LD  := -static -no-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack
 endif
-LIBFDT := $(shell gcc -print-file-name=libfdt.a)
 
 VMM_SRC := $(wildcard vmm/*.c vmm/*/*.c)
 CMD_SRC := $(wildcard tools/dolania/*.c)
@@ -57,7 +59,7 @@ $(B)/obj/tools/%.o: tools/%.c tools/make/build.mk
 EXTRACT_CC := musl-gcc
 $(B)/obj/tools/extract/%.o: tools/extract/%.c tools/make/build.mk
 	@mkdir -p $(@D)
-	$(EXTRACT_CC) $(COMMON) -idirafter /usr/include -idirafter /usr/include/$(shell gcc -print-multiarch) \
+	$(EXTRACT_CC) $(COMMON) -idirafter /usr/include -idirafter /usr/include/$(MULTIARCH) \
 		-fstack-protector-strong -fno-pie -ffunction-sections -fdata-sections -c -o $@ $<
 
 $(B)/libexec/dolania/dolania-extract: $(EXTRACT_OBJ)

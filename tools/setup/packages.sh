@@ -41,6 +41,8 @@ test        clang                  the fuzzers
 test        llvm                   their reports
 test        libclang-rt-14-dev     their runtime
 test        shellcheck             lint
+test        zsh                    completions are tried in it
+test        fish                   completions are tried in it
 '
 
 say() { printf 'packages: %s\n' "$*" >&2; }
