@@ -143,7 +143,7 @@ def oci_of_base():
                 [os.path.join(SHARE, "images/base.erofs"), IMAGE, os.path.realpath(__file__)], commands)
 
 
-def image(*args, before=(), cwd=None, timeout=120):
+def image(*args, before=(), cwd=None, timeout=500):
     return subprocess.run([*before, IMAGE, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           errors="surrogateescape", cwd=cwd, timeout=timeout, check=False)
 
