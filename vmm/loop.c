@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "vmm/base/chk.h"
+#include "vmm/boot/layout.h"
 #include "vmm/state.h"
 
 /* Limits that no stock guest comes near, once its init is ready. */
@@ -157,13 +158,24 @@ static void on_io(struct run *r)
 {
 	struct kvm_run *k = r->vm.run;
 	const uint64_t bytes = (uint64_t)k->io.size * k->io.count;
+	uint64_t *ram_exits = &r->page->exits[REPORT_EXIT_IO_RAM];
 
-	r->page->exits[REPORT_EXIT_IO_UNMAPPED]++;
-	report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_IO, k->io.port);
 	if (!chk_range(k->io.data_offset, bytes, (uint64_t)r->vm.run_bytes)) {
 		run_end(r, REPORT_END_HOST_UNSUPPORTED, 0, "KVM reported port data outside its page");
 		return;
 	}
+	/* Our kernel does this once for each large page. */
+	if (k->io.port == LAYOUT_RAM_PORT && k->io.direction == KVM_EXIT_IO_OUT && bytes == sizeof(uint32_t) &&
+	    *ram_exits < r->mem.bytes / GMEM_LARGE_PAGE) {
+		uint32_t n;
+
+		++*ram_exits;
+		memcpy(&n, (uint8_t *)k + k->io.data_offset, sizeof(n));
+		gmem_use_large_pages(&r->mem, gpa(n * GMEM_LARGE_PAGE), GMEM_LARGE_PAGE);
+		return;
+	}
+	r->page->exits[REPORT_EXIT_IO_UNMAPPED]++;
+	report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_IO, k->io.port);
 	if (k->io.direction == KVM_EXIT_IO_IN)
 		memset((uint8_t *)k + k->io.data_offset, 0xff, bytes);
 	mind_storm(r, k->io.port);

@@ -24,7 +24,9 @@
  * panic=-1 reboot=t: a panic is an immediate triple fault, which ends the run.
  * tsc=reliable no_timer_check: there is no other clock to compare with.
  */
-#define CMDLINE "panic=-1 reboot=t loglevel=5 tsc=reliable no_timer_check rdinit=/init"
+#define TEXT(number) #number
+#define CMDLINE_PORT(number) "ram_port=" TEXT(number)
+#define CMDLINE "panic=-1 reboot=t loglevel=5 tsc=reliable no_timer_check rdinit=/init " CMDLINE_PORT(LAYOUT_RAM_PORT)
 
 static enum err fail(struct run *r, enum err err, const char *why)
 {
@@ -144,8 +146,8 @@ static enum err setup_boot(struct run *r, struct image *kernel)
 	const char *why = "the device tree does not fit";
 	enum err err;
 
-	gmem_use_large_pages(&r->mem, 0, LAYOUT_DENSE_END);
-	gmem_use_large_pages(&r->mem, LAYOUT_HEAP_START, LAYOUT_HEAP_END);
+	gmem_use_large_pages(&r->mem, gpa(0), LAYOUT_DENSE_END);
+	gmem_use_large_pages(&r->mem, gpa(LAYOUT_HEAP), GMEM_LARGE_PAGE);
 	err = image_load_kernel(&r->mem, r->c->kernel_fd, kernel, &why);
 	if (err == OK && r->c->initrd_fd >= 0)
 		err = image_load_initrd(&r->mem, r->c->initrd_fd, kernel->end, &p.initrd_at,

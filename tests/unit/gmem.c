@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Guest addresses become pointers only inside RAM. */
+#include <sys/stat.h>
+
 #include "tests/unit/driver.h"
 #include "tests/unit/tap.h"
 
@@ -99,6 +101,40 @@ static void ram_around_the_hole(void)
 	close(fd);
 }
 
+static blkcnt_t blocks(int fd)
+{
+	struct stat st;
+
+	MUST(fstat(fd, &st) == 0);
+	return st.st_blocks;
+}
+
+/* RAM of two large pages and a half. */
+static void large_pages_only_where_there_is_ram(void)
+{
+	const uint64_t bytes = 2 * GMEM_LARGE_PAGE + GMEM_LARGE_PAGE / 2;
+	const uint64_t beyond[] = { 2, 3, GMEM_HOLE_START / GMEM_LARGE_PAGE, GMEM_HOLE_END / GMEM_LARGE_PAGE,
+				    0x7fffffff, 0xffffffff };
+	int fd = memfd("ram", bytes);
+	struct gmem m;
+	char b[4];
+
+	CHECK_EQ(gmem_map(&m, fd, bytes), OK);
+	for (size_t i = 0; i < sizeof beyond / sizeof beyond[0]; i++)
+		gmem_use_large_pages(&m, gpa(beyond[i] * GMEM_LARGE_PAGE), GMEM_LARGE_PAGE);
+	CHECK_EQ(blocks(fd), 0);
+	CHECK_EQ(gmem_write(&m, gpa(2 * GMEM_LARGE_PAGE - 2), "AB", 2), OK);
+	CHECK_EQ(gmem_write(&m, gpa(GMEM_LARGE_PAGE), "CD", 2), OK);
+	gmem_use_large_pages(&m, gpa(GMEM_LARGE_PAGE), GMEM_LARGE_PAGE);
+	gmem_use_large_pages(&m, gpa(GMEM_LARGE_PAGE), GMEM_LARGE_PAGE);
+	CHECK(blocks(fd) > 0 && (uint64_t)blocks(fd) * 512 <= GMEM_LARGE_PAGE);
+	CHECK_EQ(gmem_read(&m, gpa(2 * GMEM_LARGE_PAGE - 2), b, 2), OK);
+	CHECK_EQ(gmem_read(&m, gpa(GMEM_LARGE_PAGE), b + 2, 2), OK);
+	CHECK(memcmp(b, "ABCD", 4) == 0);
+	munmap(m.base, bytes);
+	close(fd);
+}
+
 static void addresses_add_checked(void)
 {
 	gpa_t a = gpa(7);
@@ -114,6 +150,7 @@ int main(void)
 	RUN(map_refuses_nonsense);
 	RUN(small_ram);
 	RUN(ram_around_the_hole);
+	RUN(large_pages_only_where_there_is_ram);
 	RUN(addresses_add_checked);
 	return tap_end();
 }

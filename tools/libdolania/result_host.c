@@ -80,7 +80,7 @@ static json_t *result_exits(const struct report *p)
 	static const char *const kinds[REPORT_EXITS] = {
 		[REPORT_EXIT_MMIO_VSOCK] = "mmio_vsock", [REPORT_EXIT_MMIO_BLK] = "mmio_blk",
 		[REPORT_EXIT_MMIO_IOAPIC] = "mmio_ioapic", [REPORT_EXIT_MMIO_UNMAPPED] = "mmio_unmapped",
-		[REPORT_EXIT_IO_UNMAPPED] = "io_unmapped", [REPORT_EXIT_INTR] = "signal",
+		[REPORT_EXIT_IO_UNMAPPED] = "io_unmapped", [REPORT_EXIT_IO_RAM] = "io_ram", [REPORT_EXIT_INTR] = "signal",
 		[REPORT_EXIT_MSR] = "msr", [REPORT_EXIT_OTHER] = "other",
 	};
 	json_t *o = json_object();

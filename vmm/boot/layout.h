@@ -23,10 +23,11 @@
 #define LAYOUT_LOG_BYTES 0x20000ull
 #define LAYOUT_LOW_END 0xa0000ull
 #define LAYOUT_HIGH_START 0x100000ull
-/* What every run of our kernel fills: itself and its early memory; then the first block that its allocator adds. */
+/* What every run of our kernel fills: itself and its early memory; then 2 MiB where its allocator begins. */
 #define LAYOUT_DENSE_END 0x800000ull
-#define LAYOUT_HEAP_START 0x1000000ull
-#define LAYOUT_HEAP_END 0x1200000ull
+#define LAYOUT_HEAP 0x1000000ull
+/* I/O port: the kernel writes (4 bytes) the number of the 2 MiB of RAM that it begins to use. */
+#define LAYOUT_RAM_PORT 0x600
 #define LAYOUT_LAPIC 0xfee00000ull
 
 #endif

@@ -10,6 +10,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/kvm.h>
+#include <linux/mman.h>
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
@@ -45,7 +46,7 @@ static const unsigned requests[] = {
 enum {
 	CALLS = sizeof(calls) / sizeof(calls[0]),
 	REQUESTS = sizeof(requests) / sizeof(requests[0]),
-	FILTER_MAX = 8 + 2 * (CALLS + REQUESTS),
+	FILTER_MAX = 13 + 2 * (CALLS + REQUESTS),
 };
 
 struct program {
@@ -90,6 +91,10 @@ static void build(struct program *p)
 	verdict(p, SECCOMP_RET_KILL_PROCESS);
 	for (unsigned i = 0; i < CALLS; i++)
 		allow(p, calls[i]);
+	/* Large pages for RAM that the guest begins to use. */
+	emit(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_madvise, 0, 3));
+	load(p, offsetof(struct seccomp_data, args[2]));
+	allow(p, MADV_COLLAPSE);
 	verdict(p, SECCOMP_RET_KILL_PROCESS);
 }
 

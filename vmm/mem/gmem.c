@@ -17,7 +17,6 @@
 
 #include "vmm/base/chk.h"
 
-#define LARGE_PAGE (2ull << 20)
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25	/* Linux 6.1; older kernels answer EINVAL */
 #endif
@@ -44,10 +43,10 @@ enum err gmem_map(struct gmem *m, int fd, uint64_t bytes)
 	if (st.st_size < 0 || (uint64_t)st.st_size < bytes)
 		return ERR_USAGE;	/* a shorter file would be SIGBUS later */
 	/* At a multiple of 2 MiB, so that large pages of the file can be mapped as such. */
-	p = mmap(NULL, (size_t)bytes + LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	p = mmap(NULL, (size_t)bytes + GMEM_LARGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (p == MAP_FAILED)
 		return ERR_HOST;
-	p = (uint8_t *)p + (-(uintptr_t)p & (LARGE_PAGE - 1));
+	p = (uint8_t *)p + (-(uintptr_t)p & (GMEM_LARGE_PAGE - 1));
 	p = mmap(p, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (p == MAP_FAILED)
 		return ERR_HOST;
@@ -59,20 +58,6 @@ enum err gmem_map(struct gmem *m, int fd, uint64_t bytes)
 bool gmem_lock(const struct gmem *m)
 {
 	return syscall(SYS_mlock2, m->base, (size_t)m->bytes, MLOCK_ONFAULT) == 0;
-}
-
-void gmem_use_large_pages(const struct gmem *m, uint64_t from, uint64_t to)
-{
-	from &= ~(LARGE_PAGE - 1);
-	to = (to + LARGE_PAGE - 1) & ~(LARGE_PAGE - 1);
-	if (to > m->bytes)
-		to = m->bytes & ~(LARGE_PAGE - 1);
-	if (from >= to)
-		return;
-	/* An extent without a single page is not collapsed. */
-	for (uint64_t at = from; at < to; at += LARGE_PAGE)
-		*(volatile uint8_t *)(m->base + at) = 0;
-	(void)madvise(m->base + from, (size_t)(to - from), MADV_COLLAPSE);
 }
 
 /* The offset in the mapping of [a, a+len), which must lie in one piece of RAM. */
@@ -88,6 +73,18 @@ static enum err locate(const struct gmem *m, gpa_t a, uint64_t len, uint64_t *of
 		return ERR_GUEST;
 	*off = low + (a.raw - GMEM_HOLE_END);
 	return OK;
+}
+
+void gmem_use_large_pages(const struct gmem *m, gpa_t a, uint64_t len)
+{
+	uint64_t off;
+
+	if (locate(m, a, len, &off) != OK)
+		return;
+	/* An extent without a single page is not collapsed. */
+	for (uint64_t at = off; at < off + len; at += GMEM_LARGE_PAGE)
+		(void)*(volatile uint8_t *)(m->base + at);
+	(void)madvise(m->base + off, (size_t)len, MADV_COLLAPSE);
 }
 
 enum err gmem_check(const struct gmem *m, gpa_t a, uint64_t len)

@@ -28,6 +28,7 @@ typedef struct { uint64_t raw; } gpa_t;
 
 #define GMEM_HOLE_START 0xc0000000ull
 #define GMEM_HOLE_END 0x100000000ull
+#define GMEM_LARGE_PAGE 0x200000ull
 
 struct gmem {
 	uint8_t *base;		/* the mapping of the whole memfd */
@@ -49,11 +50,12 @@ MUST_USE enum err gmem_map(struct gmem *m, int fd, uint64_t bytes);
 bool gmem_lock(const struct gmem *m);
 
 /*
- * Populate RAM offsets [from, to) with 2 MiB pages, if the host has them to
- * give: a hint for RAM that is certainly used.  Each page of 4 KiB would cost
- * a fault in the host of its own.  Failure costs only speed.
+ * Populate [a, a+len) with large pages, if it is RAM and the host has them to
+ * give: a hint for RAM that is about to be used.  Each page of 4 KiB would cost
+ * a fault in the host of its own.  `a` and `len` are multiples of
+ * GMEM_LARGE_PAGE.  What the memory holds stays; failure costs only speed.
  */
-void gmem_use_large_pages(const struct gmem *m, uint64_t from, uint64_t to);
+void gmem_use_large_pages(const struct gmem *m, gpa_t a, uint64_t len);
 
 /* Check that [a, a+len) is RAM.  ERR_GUEST. */
 MUST_USE enum err gmem_check(const struct gmem *m, gpa_t a, uint64_t len);

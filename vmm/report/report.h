@@ -76,6 +76,7 @@ enum report_exit {
 	REPORT_EXIT_MMIO_IOAPIC,
 	REPORT_EXIT_MMIO_UNMAPPED,
 	REPORT_EXIT_IO_UNMAPPED,
+	REPORT_EXIT_IO_RAM,	/* 2 MiB of RAM are about to be used */
 	REPORT_EXIT_INTR,	/* a host signal */
 	REPORT_EXIT_MSR,
 	REPORT_EXIT_OTHER,

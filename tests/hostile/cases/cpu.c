@@ -201,72 +201,6 @@ CASE(cpu_control_registers)
 	done();
 }
 
-/* ---- ports ---- */
-
-CASE(cpu_ports)
-{
-	for (uint32_t port = 0; port < 65536; port += 131) {
-		uint16_t p = (uint16_t)port;
-
-		CHECK_EQ(in8(p), 0xff);
-		CHECK_EQ(in16(p), 0xffff);
-		CHECK_EQ(in32(p), 0xffffffff);
-		out8(p, 0xfe);
-		out16(p, 0xcf9);
-		out32(p, 0x80000000);
-	}
-	out8(0x64, 0xfe);	/* keyboard controller, PCI reset, fast A20: the old ways to reset */
-	out8(0xcf9, 0x06);
-	out8(0x92, 0x01);
-	ready();
-	done();
-}
-
-static void ins(void *to, uint64_t n, int width)
-{
-	if (width == 1)
-		__asm__ volatile("rep insb" : "+D"(to), "+c"(n) : "d"(0x510) : "memory");
-	else if (width == 2)
-		__asm__ volatile("rep insw" : "+D"(to), "+c"(n) : "d"(0x511) : "memory");
-	else
-		__asm__ volatile("rep insl" : "+D"(to), "+c"(n) : "d"(0x512) : "memory");
-}
-
-static void outs(const void *from, uint64_t n)
-{
-	__asm__ volatile("rep outsl" : "+S"(from), "+c"(n) : "d"(0x513) : "memory");
-}
-
-/* String instructions: over pages, up to the end of RAM, into and out of device registers. */
-CASE(cpu_port_strings)
-{
-	uint8_t *end = (uint8_t *)ram_end;
-
-	ready();
-	disk_up();
-	memset(disk_data, 0, sizeof(disk_data));
-	ins(disk_data + 1, 5000, 1);
-	ins(disk_data + 8191, 1500, 2);
-	ins(disk_data + 16384 + 3, 1025, 4);
-	CHECK_EQ(disk_data[0], 0);
-	CHECK_EQ(disk_data[1], 0xff);
-	CHECK_EQ(disk_data[5000], 0xff);
-	CHECK_EQ(disk_data[5001], 0);
-	CHECK_EQ(disk_data[8191 + 3000], 0);
-	CHECK_EQ(disk_data[16384 + 3 + 4 * 1025], 0);
-	outs(disk_data, 3000);
-	ins(disk_data, 0, 4);
-	memset(end - 16, 0, 16);
-	ins(end - 8, 8, 1);			/* the last bytes */
-	CHECK_EQ(end[-9], 0);
-	CHECK_EQ(end[-1], 0xff);
-	ins(end - 8, 4, 4);			/* half of it beyond */
-	ins((void *)reg(DISK, CONFIG), 16, 4);	/* port to register */
-	outs((const void *)reg(DISK, 0), 64);	/* register to port */
-	CHECK_EQ(blk_do(BLK_IN, 0, (uint64_t)disk_data, SECTOR), BLK_OK);
-	done();
-}
-
 /* ---- instructions that KVM must emulate and cannot ---- */
 
 CASE(cpu_emulation_failure)
@@ -358,14 +292,6 @@ CASE(cpu_exit_storm)
 	ready();
 	for (;;)
 		out8(0x80, 0);
-}
-
-/* One instruction that never ends. */
-CASE(cpu_endless_string)
-{
-	CHECK_EQ(reg_read(DISK, MAGIC), 0x74726976);
-	ins((void *)(ram_end - 4096), 1ull << 60, 1);
-	SURVIVED();
 }
 
 /* No packet, no frame: init never comes. */

@@ -287,6 +287,8 @@ CASES = [
     Case("cpu_hypercalls", "69 hypercalls, by VMMCALL and VMCALL: none is answered", exited(), vsock=(48, 4, 4)),
     Case("cpu_control_registers", "VMXE, SMXE and impossible modes: #GP", exited(), vsock=(48, 4, 4)),
     Case("cpu_ports", "501 ports in every width; the old ways to reset a PC", exited(), exits__io_unmapped=3009),
+    Case("cpu_ram_port", "large pages for memory in use, for none, and for more than there is", exited(),
+         exits__io_ram=34, exits__io_unmapped=44),
     Case("cpu_port_strings", "string I/O over pages, to RAM's end and beyond, into and out of registers", exited(),
          image=(96, 1, 1), exits__io_unmapped=AtLeast(64)),
     Case("cpu_emulation_failure", "an instruction on registers that KVM cannot emulate", hostile("stuck"),

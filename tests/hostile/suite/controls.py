@@ -3,7 +3,7 @@
 `old` stands exactly once in `file`, and `new` differs from it in one line; the
 weakened copy is compiled into a VMM of its own (build.py), and the case is run
 on that.  `caught` is which of the suite's eyes sees it (harness.Wrong.kind):
-another outcome, a report of a sanitizer, a VMM that dies by a signal, one that
+another outcome or count, a report of a sanitizer, a VMM that dies by a signal, one that
 its supervisor has to kill or to clean up after, one that grows.
 """
 import difflib
@@ -25,7 +25,8 @@ class Control:
         return weak
 
 
-SIGNAL, SANITIZER, OUTCOME, LIMIT, DISCARD, MEMORY = "signal", "sanitizer", "outcome", "limit", "discard", "memory"
+SIGNAL, SANITIZER, OUTCOME, COUNTER = "signal", "sanitizer", "outcome", "counter"
+LIMIT, DISCARD, MEMORY = "limit", "discard", "memory"
 LOCK = "(q->ready || !(d->status & STATUS_FEATURES_OK) || (d->status & STATUS_DRIVER_OK))"
 REFUSED = "\tif (v->stats.refused++ == 0)\n"
 HOARD = "\t{ static volatile uint8_t hoard[64 << 20]; hoard[4096u * (v->stats.refused % 16384)] = 1; }\n"
@@ -117,6 +118,8 @@ CONTROLS = [
     Control("unmapped_unseen", "nobody counts the accesses to nothing",
             "vmm/loop.c", "[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED", "[REPORT_EXIT_MMIO_UNMAPPED] == ~0ull",
             "mem_sparse_reads", OUTCOME),
+    Control("large_pages_without_end", "the guest may ask for large pages as often as it likes",
+            "vmm/loop.c", "*ram_exits < r->mem.bytes / GMEM_LARGE_PAGE", "*ram_exits < ~0ull", "cpu_ram_port", COUNTER),
     Control("paravirtual_offered", "CPUID offers all of KVM's paravirtual features",
             "vmm/kvm/cpuid.c", "{ KVM_CPUID_FEATURES, ANY, BIT(KVM_FEATURE_CLOCKSOURCE2) | "
             "BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT), 0, 0, 0 },", "{ KVM_CPUID_FEATURES, ANY, ALL, 0, 0, 0 },",

@@ -9,7 +9,7 @@ AREAS = {
 EYES = {
     "outcome": "another end, or another answer to the guest", "sanitizer": "a sanitizer's report",
     "signal": "the VMM dies by a signal", "limit": "the supervisor has to kill the VMM",
-    "discard": "the supervisor finds guest memory that was not overwritten", "memory": "the VMM grows",
+    "counter": "a count that is not the case's", "discard": "the supervisor finds guest memory that was not overwritten", "memory": "the VMM grows",
 }
 
 HEAD = """# Hostile guests
