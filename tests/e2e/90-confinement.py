@@ -86,7 +86,8 @@ def test_vmm_limits():
 class Registers(ctypes.Structure):
     """struct user_regs_struct of x86-64, as far as it is of interest."""
     _fields_ = [("before", ctypes.c_ulonglong * 10), ("rax", ctypes.c_ulonglong),
-                ("between", ctypes.c_ulonglong * 5), ("rip", ctypes.c_ulonglong),
+                ("rcx_rdx", ctypes.c_ulonglong * 2), ("rsi", ctypes.c_ulonglong),
+                ("rdi", ctypes.c_ulonglong), ("orig_rax", ctypes.c_ulonglong), ("rip", ctypes.c_ulonglong),
                 ("after", ctypes.c_ulonglong * 10)]
 
 
@@ -95,11 +96,16 @@ def hijack(pid, change):
     attach, detach, getregs, setregs = 16, 17, 12, 13
     ptrace = ctypes.CDLL(None, use_errno=True).ptrace
     ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    if ptrace(attach, pid, None, None) != 0:
-        raise Skip("may not trace the VMM (needs root)")
-    os.waitpid(pid, 0)
     r = Registers()
-    assert ptrace(getregs, pid, None, ctypes.addressof(r)) == 0
+    ioctl, kvm_run = 16, 0xae80
+    while (r.orig_rax, r.rsi) != (ioctl, kvm_run):
+        if ptrace(attach, pid, None, None) != 0:
+            raise Skip("may not trace the VMM (needs root)")
+        os.waitpid(pid, 0)
+        assert ptrace(getregs, pid, None, ctypes.addressof(r)) == 0
+        if (r.orig_rax, r.rsi) != (ioctl, kvm_run):
+            assert ptrace(detach, pid, None, None) == 0
+            time.sleep(0.01)
     change(r)
     assert ptrace(setregs, pid, None, ctypes.addressof(r)) == 0
     assert ptrace(detach, pid, None, None) == 0

@@ -39,6 +39,14 @@ def test_writes_reach_the_checkout_and_nothing_else():
     assert not os.path.exists("/etc/kvm-host-test")
 
 
+def test_other_users_reach_a_checkout_below_a_closed_directory():
+    with tempfile.TemporaryDirectory() as d:    # mode 0700, as root's home is
+        r = subprocess.run(["unshare", "--mount", "sh", "-ec", 'mkdir "$1/c"; mount --bind "$0" "$1/c"; cd "$1/c"\n'
+                            "exec tools/kvm-host --quiet -- setpriv --reuid=65534 --clear-groups head -n1 README.md",
+                            TOP, d], capture_output=True, timeout=200, check=False)
+    assert (r.returncode, r.stderr) == (0, b"") and r.stdout.startswith(b"#"), r
+
+
 def test_sigterm_is_passed_on_and_the_second_one_kills():
     with subprocess.Popen([KVM_HOST, "--quiet", "--", "sh", "-c",
                            "trap 'echo term' TERM; echo up; while :; do sleep 0.1; done"],
