@@ -18,7 +18,7 @@ JOBS    ?= $(shell nproc)
 include tools/make/build.mk
 include tools/make/check.mk
 
-.PHONY: help setup packages kernel images image loopback build demo test test-full bench bench-check bench-picture bench-work bench-native surface install uninstall clean distclean
+.PHONY: help setup packages kernel images image loopback build demo test test-full bench bench-check bench-picture bench-work bench-density bench-native surface install uninstall clean distclean
 
 help:
 	@sed -n 's/^#: //p' $(MAKEFILE_LIST)
@@ -69,6 +69,10 @@ bench-picture: setup
 #: make bench-work  what work inside the VM costs beside the peer and the host; also build/bench-work.json
 bench-work: setup
 	@tests/bench/work
+
+#: make bench-density   what VMs that only wait cost the host; also build/bench-density.json
+bench-density: setup
+	@tests/bench/density
 
 #: make bench-native    wall-clock beside the peers that are installed; needs hardware KVM
 bench-native: setup

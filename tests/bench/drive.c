@@ -4,10 +4,11 @@
  *
  * usage: drive [-v] IN OUT ROUNDS STEPS COMMAND [ARG...]
  *
- * Starts COMMAND, then STEPS times lets ROUNDS times pass: send it IN bytes, wait
+ * Starts COMMAND, waits for a byte of it, then STEPS times lets ROUNDS times pass: send it IN bytes, wait
  * for OUT bytes.  Prints for each step one line: "step <instructions> <idle ns>"
  * (clock.h), of one round.  What boots before the first step and ends after the
- * last is not in them.  The channel is COMMAND's stdin and stdout; with -v the
+ * last is not in them.  The marks for profile.c are before the second step and
+ * behind the last.  The channel is COMMAND's stdin and stdout; with -v the
  * first connection to our port of vsock (PORT), as QEMU's guest makes it.
  */
 #define _GNU_SOURCE
@@ -20,6 +21,7 @@
 #include <linux/vm_sockets.h>
 
 #include "tests/bench/clock.h"
+#include "tests/bench/mark.h"
 
 enum { PORT = 5000, CHUNK = 128 << 10 };
 
@@ -110,7 +112,10 @@ int main(int argc, char **argv)
 	uint64_t in = strtoull(argv[1], NULL, 10), out = strtoull(argv[2], NULL, 10);
 	long rounds = strtol(argv[3], NULL, 10);
 	pid_t pid = (vsock ? start_on_vsock : start_on_pipes)(argv + 5, &c);
-	for (long steps = strtol(argv[4], NULL, 10); steps > 0; steps--) {
+	go(&c, 0, 1);	/* booted; the job is there */
+	for (long steps = strtol(argv[4], NULL, 10), step = 0; step < steps; step++) {
+		if (step == 1)
+			__asm__ volatile(MARK_INSTRUCTION);
 		uint64_t idle = idle_ns(), begin = clock_ns();
 
 		for (long i = 0; i < rounds; i++)
@@ -122,6 +127,7 @@ int main(int argc, char **argv)
 		idle = idle_ns() - idle;
 		printf("step %lld %lld\n", (long long)(end - begin - idle) / rounds, (long long)idle / rounds);
 	}
+	__asm__ volatile(MARK_INSTRUCTION);
 	if (vsock)
 		shutdown(c.in, SHUT_WR);
 	else

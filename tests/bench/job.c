@@ -8,8 +8,9 @@
  *        job random FILE READS       read READS single pages of FILE, no page twice
  *        job exec PROGRAM [ARG...]   run PROGRAM to its end
  *
- * A step begins with a byte on stdin (with `in` the first of BYTES) and ends with a
- * byte on stdout (with `out` the last of BYTES).  The end of stdin ends the job.
+ * It says with a byte on stdout that it is there.  A step begins with a byte on
+ * stdin (with `in` the first of BYTES) and ends with a byte on stdout (with `out`
+ * the last of BYTES).  The end of stdin ends the job.
  */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -124,6 +125,7 @@ int main(int argc, char **argv)
 	int is_read = !strcmp(what, "seq"), is_random = !strcmp(what, "random");
 	int fd = -1;
 
+	give(argc > 2);
 	if (!strcmp(what, "in")) {
 		while (take(strtoull(argv[2], NULL, 10)))
 			give(1);

@@ -4,7 +4,7 @@
 # usage: measure.sh WHAT... in the checkout's directory
 #
 # Prints sections, each begun by a line "## NAME"; run and work read them. REPEAT, WARM,
-# FEW, MANY, PHASES, PROFILED, PEER_FEW and PEER_MANY come in the environment.
+# FEW, MANY, PHASES, PROFILED, PEER_FEW, PEER_MANY, PARKED and PARKED_SECONDS come in the environment.
 set -eu
 
 bin=build/bench/bin
@@ -107,6 +107,11 @@ work() { # HOW JOB
 	if [ -e "build/share/dolania/images/$image.erofs" ]; then "work_$1"; else echo "missing $image"; fi
 }
 
+# VMs that only wait, and what one run beside them costs (density.c).
+density() { # density's command line, up to what it parks
+	"$@" -- "$command" run --quiet --wall off --memory 64M -c 'echo; exec sleep 1000000'
+}
+
 case "$*" in *dolania_in_*) keep_input ;; esac
 for what; do
 	echo "## $what"
@@ -129,6 +134,9 @@ for what; do
 	dolania*.pages) $name $bin/maps pages dolania-vmm ;;
 	dolania*.profile) $name $bin/mark "$WARM" "$PROFILED" ;;
 	microvm.profile) peer $bin/mark "$WARM" "$PROFILED" ;;
+	density) density $bin/density "$PARKED_SECONDS" $PARKED -- $bin/count "$WARM" "$FEW" "$MANY" 1 "$command" run -c true ;;
+	density.wait | density.run)
+		density $bin/density -p "${what#*.}" "$PARKED_SECONDS" $PARKED -- "$command" run -c true ;;
 	host.symbols) cat /proc/kallsyms ;;
 	microvm.maps) peer $bin/maps run qemu-system-x86_64 ;;
 	microvm.maps_end) peer $bin/maps exit qemu-system-x86_64 ;;

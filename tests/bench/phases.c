@@ -21,6 +21,7 @@ static const char *const exit_names[REPORT_EXITS] = {
 	[REPORT_EXIT_MMIO_IOAPIC] = "exits_mmio_ioapic",
 	[REPORT_EXIT_MMIO_UNMAPPED] = "exits_mmio_unmapped",
 	[REPORT_EXIT_IO_UNMAPPED] = "exits_io_unmapped",
+	[REPORT_EXIT_IO_RAM] = "exits_io_ram",
 	[REPORT_EXIT_INTR] = "exits_intr",
 	[REPORT_EXIT_MSR] = "exits_msr",
 	[REPORT_EXIT_OTHER] = "exits_other",

@@ -47,11 +47,11 @@ static const char *const space_name[SPACES] = { "host", "guest", "user" };
 #define KERNEL_START 0xffffffff80000000ull
 #define MODULES_START 0xffffffffc0000000ull
 
-enum { BLOCKS = 1 << 20, DEPTH = 96 };
+enum { BLOCK_BITS = 22, BLOCKS = 1 << BLOCK_BITS, DEPTH = 96 };
 
 struct block {
 	uint64_t at, after_call;	/* after_call: 0, or the address behind the call it ends with */
-	uintptr_t haddr;
+	uintptr_t haddr;		/* of a program's code: where it lies; of a kernel's: its space */
 	uint32_t insns;
 	uint8_t space;
 	uint64_t self, inclusive, calls, charged;
@@ -61,6 +61,7 @@ struct frame { uint64_t back; struct block *entry; };
 struct stack { struct frame frame[DEPTH]; unsigned depth; bool called; uint64_t back; };
 
 static struct block *blocks[BLOCKS];
+static size_t block_count;
 static struct stack stacks[SPACES];
 static uint64_t sequence;
 static intptr_t host_offset;
@@ -81,10 +82,16 @@ static enum space space_of(uint64_t at, uintptr_t haddr)
 	return (intptr_t)(haddr - at) == host_offset ? HOST : GUEST;
 }
 
-/* One record for a block, however often it is translated. */
+/*
+ * One record for a block, however often it is translated.  A kernel's code is at one address once, in however
+ * many guests that all have the same; two programs may have theirs at the same address.
+ */
 static struct block *block_of(uint64_t at, uintptr_t haddr, uint32_t insns)
 {
-	uint64_t h = (at ^ haddr * 31 ^ insns) * 0x9e3779b97f4a7c15ull >> 44;
+	enum space space = space_of(at, haddr);
+
+	haddr = space == USER ? haddr : (uintptr_t)space;
+	uint64_t h = (at ^ haddr * 31 ^ insns) * 0x9e3779b97f4a7c15ull >> (64 - BLOCK_BITS);
 
 	for (; blocks[h % BLOCKS]; h++) {
 		struct block *b = blocks[h % BLOCKS];
@@ -93,9 +100,9 @@ static struct block *block_of(uint64_t at, uintptr_t haddr, uint32_t insns)
 			return b;
 	}
 	struct block *b = calloc(1, sizeof *b);
-	if (!b)
+	if (!b || ++block_count == BLOCKS)
 		abort();
-	*b = (struct block){ .at = at, .haddr = haddr, .insns = insns, .space = (uint8_t)space_of(at, haddr) };
+	*b = (struct block){ .at = at, .haddr = haddr, .insns = insns, .space = (uint8_t)space };
 	return blocks[h % BLOCKS] = b;
 }
 

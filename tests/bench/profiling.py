@@ -2,6 +2,7 @@
 import bisect
 import os
 
+from jobs import PROGRAMS, build_jobs, room_files
 from room import HERE, OUT, TOP, build, call, compile_static, is_peer, measure
 
 SPACES = ("host", "guest", "user")
@@ -30,17 +31,25 @@ def guest_symbols(of):
         return Symbols(f)
 
 
-def count(of, runs, guest):
-    """(the lines of profile.c, the host's symbols)."""
-    build([of])
+def count(of, runs, guest, section=None, more=((), ()), **how):
+    """(the lines of profile.c, the host's symbols, the number of runs); of a job of work its steps but the first.
+    section: another one of measure.sh than a run's; more, how: what it needs (measure)."""
+    if "." in of:
+        build_jobs(peer=is_peer(of))
+        section, more = of, (PROGRAMS, room_files([of.split(".")[1]]))
+    else:
+        build([of])
+        section = section or f"{of}.profile"
     compile_static("mark")
     call("gcc", "-shared", "-fPIC", "-fvisibility=hidden", "-O2", "-Wall", "-Wextra", "-I.", "-o", f"{OUT}/profile.so",
          f"{HERE}/profile.c")
     plugin = (f"file={OUT}/profile.so,out={OUT}/profile.txt,"
               f"entry={guest.address('x86_64_start_kernel'):x},init={guest.address('run_init_process'):x}")
-    got = measure(["host.symbols", f"{of}.profile"], qemu=["-plugin", plugin], WARM="1", PROFILED=str(runs))
+    got = measure(["host.symbols", section], more=more, qemu=["-plugin", plugin], WARM="1", PROFILED=str(runs), **how)
     with open(f"{OUT}/profile.txt") as f:
-        return f.read().splitlines(), Symbols(got["host.symbols"])
+        lines = f.read().splitlines()
+    steps = [line for line in got[section] if line.startswith("step ")]
+    return lines, Symbols(got["host.symbols"]), len(steps) - 1 if steps else runs
 
 
 def add_up(lines, names):

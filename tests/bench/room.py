@@ -13,7 +13,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)
 HERE = os.path.join(TOP, "tests/bench")
 OUT = os.path.join(TOP, "build/bench")
 RUNS = {"WARM": "5", "FEW": "10", "MANY": "60", "PHASES": "5", "PROFILED": "3",
-        "PEER_FEW": "3", "PEER_MANY": "13"}
+        "PEER_FEW": "3", "PEER_MANY": "13", "PARKED": "0 1 10 50 100", "PARKED_SECONDS": "600"}
 STEPS = (("setup", "VMM set-up"), ("boot", "guest kernel to init"), ("start", "init to script"),
          ("script", "script to end"), ("discard", "discard"))
 # KVM_EXIT_*, where KVM's trace prints numbers; names as QEMU and KVM call them
@@ -127,16 +127,17 @@ def wrap_qemu(arguments):
     return folder
 
 
-def measure(what, repeat=1, qemu=(), more=((), ()), **counts):
+def measure(what, repeat=1, qemu=(), more=((), ()), memory="3G", **counts):
     """Runs the measurements in one emulated host; {what: its lines}.
-    qemu: more arguments for the emulated host's QEMU.  more: as for pack_room.  counts: as in RUNS."""
-    room = f"{OUT}/room.tar"
+    qemu: more arguments for the emulated host's QEMU.  more: as for pack_room.  memory: of the emulated host.
+    counts: as in RUNS."""
+    room = f"{OUT}/room.{os.getpid()}.tar"
     pack_room(room, what, more)
     env = {**os.environ, **RUNS, **counts, "REPEAT": str(repeat)}
     if qemu:
         env["PATH"] = wrap_qemu(qemu) + ":" + env["PATH"]
     host = subprocess.Popen(
-        ["tools/kvm-host", "--icount", "--root", "--memory", "3G", "--", "tests/bench/inside.sh", TOP, room,
+        ["tools/kvm-host", "--icount", "--root", "--memory", memory, "--", "tests/bench/inside.sh", TOP, room,
          "/bin/sh", "tests/bench/measure.sh", *what], cwd=TOP, env=env, stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE, text=True, errors="replace")
     sections, name = {}, None
