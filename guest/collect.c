@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <linux/magic.h>
 
@@ -78,6 +80,29 @@ static uint64_t places(const struct job *job)
 	return found;
 }
 
+/*
+ * Did the kernel refuse memory?  It counts what it kills for in the cgroup, but what
+ * it does not even promise, as more than there is altogether, it only logs.
+ */
+static int memory_was_refused(int log)
+{
+	enum { RECORDS_MAX = 256, RECORD_BYTES = 1024 };
+	char record[RECORD_BYTES];
+
+	for (int i = 0; i < RECORDS_MAX; i++) {
+		ssize_t n = read(log, record, sizeof record - 1);
+
+		if (n < 0 && (errno == EPIPE || errno == EINVAL))
+			continue;		/* lost meanwhile, or too long: the next one */
+		if (n <= 0)
+			break;
+		record[n] = '\0';
+		if (strstr(record, "not enough memory for the allocation") != NULL)
+			return 1;
+	}
+	return 0;
+}
+
 struct wire_frame collect_exit(const struct relay *r)
 {
 	struct wire_frame frame = { .magic = WIRE_FRAME_MAGIC, .type = WIRE_EXIT };
@@ -99,6 +124,9 @@ struct wire_frame collect_exit(const struct relay *r)
 	v[WIRE_EXIT_MONOTONIC_NS] = r->ended_ns;
 	set_tmp(v);
 	v[WIRE_EXIT_PLACES] = places(r->job);
+	/* a script that went on without it did not need it */
+	if ((v[WIRE_EXIT_KIND] != WIRE_KIND_EXITED || v[WIRE_EXIT_CODE] != 0) && memory_was_refused(r->log))
+		v[WIRE_EXIT_PLACES] |= WIRE_PLACES_NO_MEMORY;
 	return frame;
 }
 

@@ -31,7 +31,7 @@
 #include "text.h"
 
 struct init {
-	int log;		/* /dev/kmsg */
+	int log;		/* /dev/kmsg, read from where it was when init began */
 	int control;
 	struct fault fault;
 	struct cgroup group;
@@ -54,8 +54,9 @@ static void set_up_process(struct init *g)
 
 	/* descriptors 0..2 are the script's; never let one of ours be there */
 	do
-		g->log = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+		g->log = open("/dev/kmsg", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	while (g->log >= 0 && g->log <= 2);
+	lseek(g->log, 0, SEEK_END);
 	umask(0);
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGCHLD);
@@ -101,6 +102,7 @@ static int live(struct init *g)
 	g->relay.run = &g->run;
 	g->relay.job = &g->job;
 	g->relay.group = &g->group;
+	g->relay.log = g->log;
 	if (relay_run(&g->relay, f) < 0)
 		return -1;
 	/* the host takes the machine away at the last frame */

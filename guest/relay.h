@@ -29,6 +29,7 @@ struct relay {
 	const struct run *run;
 	const struct job *job;
 	const struct cgroup *group;
+	int log;		/* the kernel's, from before the script on; or -1 */
 	int started_sent;	/* WIRE_STARTED went out */
 	int ended;		/* the script's first process was reaped */
 	int empty;		/* and so was everything else */
@@ -39,7 +40,7 @@ struct relay {
 
 /*
  * Returns when no process is left and every byte was queued to the host.
- * control, run, job and group are the caller's to fill in.  SIGCHLD must be blocked
+ * control, run, job, group and log are the caller's to fill in.  SIGCHLD must be blocked
  * and have a handler.
  */
 int relay_run(struct relay *r, struct fault *f) MUST_CHECK;

@@ -246,3 +246,27 @@ def test_python_venv_with_pip():
                 "python3 -m venv v && cp -r /in src && v/bin/pip -q install --no-index --no-build-isolation ./src && "
                 "v/bin/python -c 'import mine; print(mine.answer)' && v/bin/pip list --format=freeze", timeout=1000)
         assert r.code == 0 and r.text.startswith("42\n") and "mine==3.1\n" in r.text, r
+
+
+@slow
+@needs(NODE)
+def test_node_tells_which_limit_it_met():
+    """The limits of the policy that a program of node's runs into are told with the option that raises them."""
+    r = run("--runtime", "node", "--wall", "1000s", "--pids", "6", "-c", "console.log(1)", timeout=300)
+    assert (r.code, r.out) == (0, b"1\n"), r       # with a thread less in V8's pool
+    assert "pthread_create: Resource temporarily unavailable" in r.errtext, r
+    assert r.result["end"]["notes"] == ["guest refused 1 new process (--pids 6, peak 6); raise it with --pids"], r
+    r = run("--runtime", "node", "--wall", "1000s", "--memory", "128M", "-c",
+            "const all = []; for (;;) all.push(Buffer.alloc(1 << 22, 'x'))", timeout=300)
+    assert (r.code, r.reason, r.out) == (137, "guest_oom", b""), r
+    assert r.err == b"dolania: the script ran out of memory (limit 128M); raise it with --memory\n", r
+
+
+@slow
+@needs(PYTHON_DATA)
+def test_numpy_tells_which_limit_it_met():
+    """An array that fits nowhere: numpy says how large it would be, and the note what to raise."""
+    r = run("--runtime", "python-data", "--wall", "1000s", "-c", "import numpy; numpy.ones(10**8)", timeout=300)
+    assert r.code == 1 and "Unable to allocate 763. MiB" in r.errtext, r
+    assert r.err.endswith(b"\ndolania: note: guest refused a request for more memory than it has (--memory 512M); "
+                          b"raise it with --memory\n"), r

@@ -47,6 +47,17 @@ def test_nearly_all_of_2g():
     fill("2G", 1950)
 
 
+@needs(PYTHON)
+def test_a_request_for_more_than_there_is_is_told_to_who_fails_of_it():
+    """The kernel grants no piece larger than the machine; the script is told by its runtime, and its user by a note."""
+    r = run("--runtime", "python", "-c", "bytearray(2 << 30)")
+    assert (r.code, r.errlines) == (1, 1) and "\nMemoryError\n" in r.errtext, r
+    assert r.result["end"]["notes"] == [
+        "guest refused a request for more memory than it has (--memory 512M); raise it with --memory"], r
+    r = run("--runtime", "python", "-c", "try: bytearray(2 << 30)\nexcept MemoryError: print('so less')")
+    assert (r.code, r.text, r.err) == (0, "so less\n", b""), r
+
+
 def meminfo(memory):
     r = run("--memory", memory, "-c", "while read -r key value _; do echo $key $value; done </proc/meminfo")
     assert r.code == 0, r

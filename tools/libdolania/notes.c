@@ -62,6 +62,10 @@ void notes_guest(struct session *s, const uint64_t *v)
 		session_note(s, "guest killed %" PRIu64 " processes for memory (--memory %s); %s", v[WIRE_EXIT_OOM_KILLS],
 			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
 			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
+	if ((v[WIRE_EXIT_PLACES] & WIRE_PLACES_NO_MEMORY) != 0 && s->r->reason != DOLANIA_GUEST_OOM)
+		session_note(s, "guest refused a request for more memory than it has (--memory %s); %s",
+			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
+			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
 }
 
 /*

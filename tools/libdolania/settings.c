@@ -25,7 +25,8 @@ static const struct setting table[SETTINGS] = {
 	[SETTING_MEMORY] = {
 		"memory", NULL, "memory_bytes", SETTING_SIZE, false, 512 * MIB, DOLANIA_MEMORY_MIN, ANY,
 		"memory of the script, all its processes together", "the guest's cgroup",
-		"the script is killed whole: `guest_oom`, status 137", FIELD(memory_bytes),
+		"the script is killed whole: `guest_oom`, status 137; a request for more than there is at all fails (ENOMEM), "
+		"and a note where the script fails then", FIELD(memory_bytes),
 	},
 	[SETTING_TMP] = {
 		"tmp", NULL, "tmp_bytes", SETTING_SIZE, false, 64 * MIB, MIB, ANY,
