@@ -208,7 +208,7 @@ enum err setup_machine(struct run *r)
 		return err;
 	err = gmem_map(&r->mem, r->c->ram_fd, r->c->ram_bytes);
 	if (err == OK)
-		r->page->locked = gmem_lock(&r->mem) && mlock(r->page, REPORT_SHARED_BYTES) == 0;
+		r->page->locked = gmem_lock(r->mem.base, r->mem.bytes) && gmem_lock(r->page, REPORT_SHARED_BYTES);
 	err = err ? err : vm_create(&r->vm, r->c->kvm_fd, &r->mem, 1 + r->c->disks, &why);
 	if (err != OK)
 		return fail(r, err, why);

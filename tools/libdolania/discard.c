@@ -112,6 +112,16 @@ void discard_disk(struct session *s, int *fd)
 	fd_close(fd);
 }
 
+void discard_page(struct session *s)
+{
+	if (s->page == NULL)
+		return;
+	/* The rings and the log held guest data. */
+	overwrite(s->fd.shared, (unsigned char *)s->page, REPORT_SHARED_BYTES);
+	munmap(s->page, REPORT_SHARED_BYTES);
+	s->page = NULL;
+}
+
 /*
  * At a multiple of a large page where there is room: then the kernel maps large pages
  * whole, and looking at each small one of them costs no page fault.

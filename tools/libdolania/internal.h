@@ -202,6 +202,7 @@ void events_collected(struct session *s, const struct report *second);	/* what t
 
 /* discard.c */
 void discard_verify(struct session *s);
+void discard_page(struct session *s);	/* what is shared with the VMM: overwrites, unmaps and closes it */
 void discard_disk(struct session *s, int *fd);	/* a writable disk: overwrites and closes it */
 
 /* streams.c */
@@ -212,6 +213,7 @@ struct stream {
 	int user;			/* the caller's fd, never changed */
 	int own;			/* a description of our own of the same file, or -1 */
 	bool is_pipe, is_socket, tried_own;
+	bool is_fifo;			/* the caller's file takes a pipe's pages */
 	bool clean;
 	bool drained;			/* nothing will come any more */
 	uint64_t limit;
@@ -248,12 +250,13 @@ bool progress_may_follow(enum progress_place place, const struct stream *t);
 struct input {
 	int user, pipe;			/* the caller's stdin; our end of the VMM's pipe, -1 once it is closed */
 	bool open;			/* the caller's stdin may have more */
+	bool is_pipe;			/* what the caller's stdin is */
 	size_t from, bytes;		/* of `raw`: read and not yet written */
 	size_t most;			/* it ever held */
 	unsigned char raw[64 * 1024];
 };
 void input_init(struct input *in, int user, int pipe);
-size_t input_read(struct input *in);	/* user is readable, nothing is pending; the bytes read */
+size_t input_read(struct input *in);	/* user is readable, nothing is pending; the bytes taken */
 void input_write(struct input *in);	/* the pipe takes something */
 void input_end(struct input *in);
 void input_release(struct input *in);

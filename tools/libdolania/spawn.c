@@ -262,14 +262,9 @@ void spawn_release(struct session *s)
 	fd_close(&f->notice[0]);
 	fd_close(&f->log[0]);
 	fd_close(&f->ram);
+	discard_page(s);
 	fd_close(&f->shared);
 	fd_close(&f->scratch);
 	fd_close(&f->out_disk);
 	fd_close(&s->pidfd);
-	if (s->page != NULL) {
-		/* The rings and the log held guest data. */
-		explicit_bzero(s->page, REPORT_SHARED_BYTES);
-		munmap(s->page, REPORT_SHARED_BYTES);
-		s->page = NULL;
-	}
 }

@@ -5,6 +5,7 @@
  * What the guest controls here: the bytes and their number.
  *
  *   pipe ──read──▶ count, cut at the limit, keep the tail ──▶ pending ──write──▶ user
+ *        ──splice──▶ count ──▶ user      much of it at once, far from the limit, to a pipe
  *
  * The pipe is read only when nothing is pending, so a slow reader slows the
  * script and nobody else.  The caller's fd must not become non-blocking (that
@@ -18,13 +19,18 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
 
-enum { CHUNK = STREAM_CHUNK_BYTES };
+enum {
+	CHUNK = STREAM_CHUNK_BYTES,
+	MOVED_MIN = 8192,	/* less is as cheap to copy */
+	LEFT = 64,		/* not moved but read: the last byte is looked at */
+};
 
 void stream_init(struct stream *t, struct dolania_stream *stats, int pipe, int user, bool clean,
 		 uint64_t limit)
@@ -38,11 +44,12 @@ void stream_init(struct stream *t, struct dolania_stream *stats, int pipe, int u
 	t->own = -1;
 	t->clean = clean;
 	t->limit = limit;
-	t->is_pipe = t->is_socket = t->tried_own = t->drained = false;
+	t->is_pipe = t->is_socket = t->tried_own = t->is_fifo = t->drained = false;
 	t->from = t->bytes = t->most = 0;
 	t->utf8_have = t->utf8_want = 0;
 	if (user >= 0 && fstat(user, &st) == 0) {
-		t->is_pipe = S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode);
+		t->is_fifo = S_ISFIFO(st.st_mode);
+		t->is_pipe = t->is_fifo || S_ISCHR(st.st_mode);
 		t->is_socket = S_ISSOCK(st.st_mode);
 	}
 }
@@ -158,8 +165,32 @@ void stream_take(struct stream *t, const void *bytes, size_t n)
 	stream_write(t);
 }
 
+/*
+ * Moves pages from pipe to pipe, uncopied; what it leaves there is read as ever.  Never so
+ * much that what the tail may have to hold would be gone.
+ */
+static void move(struct stream *t)
+{
+	uint64_t seen = t->stats->bytes + sizeof(t->stats->tail);
+	uint64_t room = t->limit > seen ? t->limit - seen : 0;
+	int there;
+	ssize_t n;
+
+	if (t->user < 0 || t->own < 0 || !t->is_fifo || t->clean || ioctl(t->pipe, FIONREAD, &there) < 0 || there < MOVED_MIN)
+		return;
+	if (room > (uint64_t)there - LEFT)
+		room = (uint64_t)there - LEFT;
+	n = room == 0 ? 0 : splice(t->pipe, NULL, t->own, NULL, (size_t)room, SPLICE_F_NONBLOCK);
+	if (n > 0) {
+		t->stats->bytes += (uint64_t)n;
+		t->stats->delivered_bytes += (uint64_t)n;
+	}
+}
+
 void stream_read(struct stream *t)
 {
+	move(t);
+
 	/* Unchanged bytes are read to where they are written from. */
 	unsigned char *to = t->clean ? t->raw : t->pending;
 	ssize_t n = read(t->pipe, to, CHUNK);

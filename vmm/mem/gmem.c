@@ -55,9 +55,9 @@ enum err gmem_map(struct gmem *m, int fd, uint64_t bytes)
 	return OK;
 }
 
-bool gmem_lock(const struct gmem *m)
+bool gmem_lock(const void *at, uint64_t bytes)
 {
-	return syscall(SYS_mlock2, m->base, (size_t)m->bytes, MLOCK_ONFAULT) == 0;
+	return syscall(SYS_mlock2, at, (size_t)bytes, MLOCK_ONFAULT) == 0;
 }
 
 /* The offset in the mapping of [a, a+len), which must lie in one piece of RAM. */

@@ -44,10 +44,10 @@ MUST_USE enum err gpa_add(gpa_t a, uint64_t off, gpa_t *sum);
 MUST_USE enum err gmem_map(struct gmem *m, int fd, uint64_t bytes);
 
 /*
- * Keep every page from being swapped once it is there.  False where the host
+ * Keep every page of a mapping from being swapped once it is there.  False where the host
  * does not let us (RLIMIT_MEMLOCK).
  */
-bool gmem_lock(const struct gmem *m);
+bool gmem_lock(const void *at, uint64_t bytes);
 
 /*
  * Populate [a, a+len) with large pages, if it is RAM and the host has them to

@@ -65,6 +65,7 @@ struct conn {
 	enum conn_state state;
 	bool frames;
 	bool in_ready, out_ready;	/* false after EAGAIN, until the next conn_wake */
+	bool in_plenty;			/* the last read was given all it had room for */
 	bool guest_done;		/* the guest sends no more */
 	uint32_t pending;		/* enum conn_pending bits */
 	uint32_t guest_port;

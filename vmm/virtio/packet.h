@@ -38,11 +38,11 @@ static inline struct queue *vsock_queue(struct vsock *v, unsigned n)
 }
 
 /*
- * Host to guest: send one packet that is due, each port in turn.  *sent is
+ * Host to guest: send what one port has that is due, each port in turn.  *sent is
  * false when none is due or no receive buffer is there; in the second case the
  * guest was asked to kick.  Not published yet.  ERR_GUEST, ERR_HOST.
  */
-MUST_USE enum err vsock_send_one(struct vsock *v, bool *sent);
+MUST_USE enum err vsock_send(struct vsock *v, bool *sent);
 
 /*
  * Guest to host: take the packets that were transmitted, at most a ring full,

@@ -130,7 +130,7 @@ MUST_USE enum err chain_write(const struct queue *q, const struct chain *c, uint
 
 /*
  * iovecs for [off, off+len) of the writable (else readable) part.  `iov` has
- * QUEUE_SIZE_MAX places; *n are filled.  ERR_GUEST when outside.
+ * a place for each segment of that part; *n are filled.  ERR_GUEST when outside.
  */
 MUST_USE enum err chain_iov(const struct queue *q, const struct chain *c, bool writable,
 			    uint32_t off, uint32_t len, struct iovec *iov, int *n);

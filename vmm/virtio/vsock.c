@@ -58,7 +58,7 @@ static enum err move(struct vsock *v, bool take)
 			e = flush(v);
 		/* A ring full, and once for each port that comes to its end. */
 		for (unsigned j = 0; j <= VSOCK_RX_SIZE + WIRE_PORTS && e == OK && sent; j++)
-			e = vsock_send_one(v, &sent);
+			e = vsock_send(v, &sent);
 		if (e != OK)
 			return e;
 		if (!v->tx_stalled || v->refusals == VSOCK_REFUSALS_MAX)

@@ -101,42 +101,73 @@ static enum err send_control(struct vsock *v, unsigned port, bool *sent)
 	return ERR_BUG;
 }
 
-static enum err send_data(struct vsock *v, unsigned port, uint32_t max, bool *sent)
+/* Receive buffers to be filled by one system call: one of Linux holds less than a page. */
+enum { BATCH_MAX = 16 };
+struct batch {
+	int buffers, count;
+	uint32_t bytes;
+	struct { struct chain chain; uint32_t len; } rx[BATCH_MAX];
+	struct iovec iov[QUEUE_SIZE_MAX];
+};
+
+/* As many buffers as `max` bytes need and there are, at most `most`. */
+static enum err rx_gather(struct vsock *v, uint32_t max, int most, struct batch *b)
 {
 	struct queue *q = vsock_queue(v, VSOCK_RX);
-	struct conn *n = &v->conn[port];
-	struct iovec iov[QUEUE_SIZE_MAX];
-	struct vsock_header h;
-	struct chain c;
-	uint32_t len;
-	enum err e;
-	int count;
+	enum err e = OK;
+	int more;
 
-	e = rx_get(v, &c, sent);
-	if (e != OK || !*sent)
-		return e;
-	len = c.writable_bytes - VSOCK_HEADER_BYTES;
-	if (len > max)
-		len = max;
-	if (len > VSOCK_PACKET_MAX_BYTES)
-		len = VSOCK_PACKET_MAX_BYTES;
-	e = chain_iov(q, &c, true, VSOCK_HEADER_BYTES, len, iov, &count);
-	if (e == OK)
-		e = conn_read(n, iov, count, &len, v->host_errno);
-	if (e != OK)
-		return e;
-	if (len == 0) {		/* nothing there now, or the end: then SHUTDOWN is pending */
-		queue_unpop(q);
-		*sent = n->pending != 0;
-		return OK;
+	b->buffers = b->count = 0;
+	b->bytes = 0;
+	for (bool got; e == OK && b->bytes < max && b->buffers < most; b->count += more) {
+		struct chain *c = &b->rx[b->buffers].chain;
+		uint32_t len;
+
+		e = rx_get(v, c, &got);
+		if (e != OK || !got)
+			break;
+		if (b->count + c->writable > QUEUE_SIZE_MAX) {
+			queue_unpop(q);
+			break;
+		}
+		len = c->writable_bytes - VSOCK_HEADER_BYTES;
+		len = len < max - b->bytes ? len : max - b->bytes;
+		len = len < VSOCK_PACKET_MAX_BYTES ? len : VSOCK_PACKET_MAX_BYTES;
+		e = chain_iov(q, c, true, VSOCK_HEADER_BYTES, len, b->iov + b->count, &more);
+		b->rx[b->buffers++].len = len;
+		b->bytes += len;
 	}
-	h = header(v, port, OP_RW);
-	h.len = le32(len);
-	return rx_put(v, &c, &h);
+	return e;
 }
 
-/* One packet of one port, each port in turn; *sent is false when there is none to send. */
-enum err vsock_send_one(struct vsock *v, bool *sent)
+static enum err send_data(struct vsock *v, unsigned port, uint32_t max, bool *sent)
+{
+	struct conn *n = &v->conn[port];
+	struct batch b;
+	uint32_t left = 0;
+	int used = 0;
+	enum err e = rx_gather(v, max, n->in_plenty ? BATCH_MAX : 1, &b);
+
+	if (e == OK && b.buffers > 0)
+		e = conn_read(n, b.iov, b.count, &left, v->host_errno);
+	n->in_plenty = left == b.bytes;
+	for (; e == OK && left > 0; used++) {
+		struct vsock_header h = header(v, port, OP_RW);
+		uint32_t len = left < b.rx[used].len ? left : b.rx[used].len;
+
+		h.len = le32(len);
+		left -= len;
+		e = rx_put(v, &b.rx[used].chain, &h);
+	}
+	for (int i = used; i < b.buffers; i++)
+		queue_unpop(vsock_queue(v, VSOCK_RX));
+	/* Without a byte: nothing there now, or the end; then SHUTDOWN is pending. */
+	*sent = used > 0 || (b.buffers > 0 && n->pending != 0);
+	return e;
+}
+
+/* The packets of one port, each port in turn; *sent is false when there is none to send. */
+enum err vsock_send(struct vsock *v, bool *sent)
 {
 	*sent = false;
 	if (v->refusals > 0)

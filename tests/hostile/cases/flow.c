@@ -4,14 +4,15 @@
 
 /* ---- credit ---- */
 
-/* 64 KiB were granted; with no receive buffer no more can be. */
+/* 256 KiB were granted; with no receive buffer no more can be. */
 CASE(vsock_more_than_credit)
 {
 	static uint8_t data[PAYLOAD_MAX];
 
 	ready_with(2);
 	connect_to(WIRE_STDOUT);
-	send_to(WIRE_STDOUT, data, PAYLOAD_MAX);
+	for (unsigned i = 0; i < 4; i++)
+		send_to(WIRE_STDOUT, data, PAYLOAD_MAX);
 	send_to(WIRE_STDOUT, "x", 1);
 	SURVIVED();
 }
@@ -137,7 +138,7 @@ CASE(vsock_output_flood)
 {
 	enum { CHUNK = 32 * 1024, CHUNKS = 64 };
 	static uint8_t data[CHUNK];
-	uint32_t sent = 0, free = 64 * 1024, told = 0;
+	uint32_t sent = 0, free = 256 * 1024, told = 0;
 	struct packet p;
 
 	memset(data, 'x', sizeof(data));

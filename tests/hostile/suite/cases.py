@@ -211,7 +211,7 @@ CASES = [
          port__stdout=4),
     Case("vsock_write_to_stdin", "data to the port that only gives", exited(), vsock=(50, 6, 8), port__stdin=0),
     Case("vsock_more_than_credit", "one byte more than was granted",
-         violation("vsock_credit", VSOCK, TX, 4, 1), vsock=(50, 6, 7), port__stdout=65536, stdout=bytes(65536)),
+         violation("vsock_credit", VSOCK, TX, 7, 1), vsock=(53, 9, 10), port__stdout=262144, stdout=bytes(262144)),
     Case("vsock_more_frames_than_credit", "33 control frames where 32 were granted",
          violation("vsock_credit", VSOCK, TX, 33, 128), vsock=(79, 35, 35), port__control=4096),
     Case("vsock_credit_lies", "buf_alloc shrunk, fwd_cnt ahead, behind and wrapped", exited(), vsock=(57, 13, 16),
