@@ -90,7 +90,7 @@ work_dolania() {
 # As much memory as dolania's guest has by default.
 work_microvm() {
 	modprobe vhost_vsock
-	machine 638M $image "job=\"/in/job $job\"" $bin/drive -v $counts qemu-system-x86_64 \
+	machine 688M $image "job=\"/in/job $job\"" $bin/drive -v $counts qemu-system-x86_64 \
 		-drive "if=none,id=input,file=$input.erofs,format=raw,readonly=on" -device virtio-blk-device,drive=input \
 		-device vhost-vsock-device,guest-cid=3
 }

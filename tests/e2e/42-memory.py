@@ -58,6 +58,37 @@ def test_a_request_for_more_than_there_is_is_told_to_who_fails_of_it():
     assert (r.code, r.text, r.err) == (0, "so less\n", b""), r
 
 
+# Holds all it may in /tmp and in memory, and reads the whole image, twice, through that little that is left.
+FULL = """
+import mmap, os
+with open('/tmp/x', 'wb', buffering=0) as f:
+    try:
+        while True: f.write(bytes(1 << 20))
+    except OSError as e: print(e.strerror)
+held = mmap.mmap(-1, int(os.environ['HELD']) << 20)
+for at in range(0, len(held), 4096): held[at] = 1
+for _ in range(2):
+    total = 0
+    for top, _, names in os.walk('/usr'):
+        for name in names:
+            path = os.path.join(top, name)
+            if not os.path.islink(path):
+                with open(path, 'rb') as f:
+                    while data := f.read(1 << 17): total += len(data)
+print(total >> 20 > 16, sum(held[at] for at in range(0, len(held), 4096)) == len(held) >> 12)
+"""
+
+
+@needs(PYTHON)
+def test_what_is_read_is_not_the_scripts_memory():
+    """The cache of the image is dropped where it is in the way: it counts as nobody's, and finds room beside all limits."""
+    r = run("--runtime", "python", "--memory", "64M", "--tmp", "32M", "--env", "HELD=44", "-c", FULL)
+    assert (r.code, r.text, r.err) == (0, "No space left on device\nTrue True\n",
+                                       b"dolania: note: /tmp is full (--tmp 32M, together with /work); raise it with --tmp\n"), r
+    peak = r.result["used"]["memory_bytes"]["guest"]
+    assert 44 << 20 < peak < 58 << 20, peak
+
+
 def meminfo(memory):
     r = run("--memory", memory, "-c", "while read -r key value _; do echo $key $value; done </proc/meminfo")
     assert r.code == 0, r

@@ -12,7 +12,7 @@
  * Guest RAM beyond what the script may use: the guest's kernel and its caches,
  * and its page array (64 bytes for each 4 KiB, so 1/64, rounded up to 2 %).
  */
-#define RESERVE_BYTES (48ull << 20)
+#define RESERVE_BYTES (96ull << 20)
 #define OUT_BYTES (1ull << 20)
 #define ROUND_BYTES (2ull << 20)
 
