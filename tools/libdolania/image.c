@@ -34,7 +34,7 @@ struct build {
 
 static int wrong(struct build *b, const char *name, int error)
 {
-	return session_fail(b->s, error == ENOMEM ? DOLANIA_HOST_OOM : DOLANIA_USAGE, "%s %s: %s%s%s: %s", b->c->option,
+	return session_fail(b->s, inputs_blame(error), "%s %s: %s%s%s: %s", b->c->option,
 			    b->c->path, b->path, name[0] != '\0' ? "/" : "", name, strerror(error));
 }
 

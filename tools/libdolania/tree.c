@@ -86,10 +86,20 @@ static void look_at_file_system(struct walk *w, int dir, dev_t device)
 	w->local = w->local && known;
 }
 
+static int say(struct walk *w, enum dolania_reason reason, const char *name, const char *why)
+{
+	return session_fail(w->s, reason, "%s %s: %s%s%s: %s", w->c->option, w->c->path, w->path,
+			    name[0] != '\0' ? "/" : "", name, why);
+}
+
 static int wrong(struct walk *w, const char *name, const char *why)
 {
-	return session_fail(w->s, DOLANIA_USAGE, "%s %s: %s%s%s: %s", w->c->option, w->c->path, w->path,
-			    name[0] != '\0' ? "/" : "", name, why);
+	return say(w, DOLANIA_USAGE, name, why);
+}
+
+static int failed(struct walk *w, const char *name, int error)
+{
+	return say(w, inputs_blame(error), name, strerror(error));
 }
 
 /* Names of a directory, sorted. */
@@ -133,7 +143,7 @@ static int names_read(struct walk *w, DIR *dir, struct names *n)
 		if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0 && !names_add(n, e->d_name))
 			return session_fail(w->s, DOLANIA_HOST_OOM, "no memory for the names in %s", w->path);
 	if (errno != 0)
-		return wrong(w, "", strerror(errno));
+		return failed(w, "", errno);
 	qsort(n->at, n->count, sizeof(*n->at), by_name);
 	return 0;
 }
@@ -160,7 +170,7 @@ static int look_at_entry(struct walk *w, int dir, const char *name, unsigned dep
 	if (check_cancel(w) < 0)
 		return -1;
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return wrong(w, name, strerror(errno));
+		return failed(w, name, errno);
 	hash_text(w, name);
 	hash_stat(w, &st);
 	if (S_ISREG(st.st_mode)) {
@@ -193,12 +203,12 @@ static int look_at_directory(struct walk *w, int parent, const char *name, unsig
 		int e = errno;
 
 		fd_close(&fd);
-		return wrong(w, depth > 0 ? name : "", strerror(e));
+		return failed(w, depth > 0 ? name : "", e);
 	}
 	if (depth > DEPTH_MAX)
 		ret = wrong(w, name, "directories are nested too deep");
 	else if (depth > 0 && (size_t)snprintf(w->path + length, left, "/%s", name) >= left)
-		ret = wrong(w, name, strerror(ENAMETOOLONG));
+		ret = failed(w, name, ENAMETOOLONG);
 	if (ret == 0 && fstat(fd, &st) == 0)
 		look_at_file_system(w, fd, st.st_dev);
 	if (ret == 0)
@@ -221,7 +231,7 @@ static int look_at_source(struct walk *w)
 	c->files = c->bytes = 0;
 	hash_text(w, c->place);
 	if (stat(c->path, &st) < 0)
-		return wrong(w, "", strerror(errno));
+		return failed(w, "", errno);
 	hash_stat(w, &st);
 	snprintf(w->path, sizeof(w->path), "%s", c->path);
 	if (c->directory)
@@ -230,7 +240,7 @@ static int look_at_source(struct walk *w)
 	c->bytes = (uint64_t)st.st_size;
 	fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
-		return wrong(w, "", strerror(errno));
+		return failed(w, "", errno);
 	look_at_file_system(w, fd, st.st_dev);
 	close(fd);
 	return 0;

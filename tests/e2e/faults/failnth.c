@@ -10,9 +10,9 @@
  * does not happen and returns -ERRNO; N of 0 fails none.  close and munmap do
  * happen before they are told to have failed.  LOG gets one line:
  *
- *	calls=N failed=NAME-NUMBER fds=N children=N
+ *	calls=N failed=NUMBER resource=N fds=N children=N
  *
- * calls counted, the one that failed (-1 none), descriptors that the command
+ * calls counted, the one that failed (-1 none) and its second argument (prlimit's resource), descriptors that the command
  * still held at its end, and processes that outlived it.  The exit status is
  * the command's, or 128 + signal.
  */
@@ -37,7 +37,7 @@ enum { PROCESSES = 16, OPTIONS = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | P
 static struct process { pid_t pid; bool inside, fail; } known[PROCESSES];
 static pid_t caller;
 static bool want_vmm, begun, over;	/* over: the guest runs */
-static long wanted, error, calls, failed = -1;
+static long wanted, error, calls, failed = -1, resource;
 static int fds, living;
 
 static void die(const char *what)
@@ -90,6 +90,7 @@ static void on_entry(struct process *p, struct user_regs_struct *r)
 	if (!begun || over || (p->pid != caller) != want_vmm || cannot_fail(r->orig_rax) || ++calls != wanted)
 		return;
 	failed = (long)r->orig_rax;
+	resource = (long)r->rsi;
 	p->fail = true;
 	if (r->orig_rax == SYS_close || r->orig_rax == SYS_munmap)
 		return;
@@ -187,6 +188,6 @@ int main(int argc, char **argv)
 	log = fopen(argv[4], "w");
 	if (log == NULL)
 		die(argv[4]);
-	fprintf(log, "calls=%ld failed=%ld fds=%d children=%d\n", calls, failed, fds, living);
+	fprintf(log, "calls=%ld failed=%ld resource=%ld fds=%d children=%d\n", calls, failed, resource, fds, living);
 	return fclose(log) == 0 ? result : 99;
 }
