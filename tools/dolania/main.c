@@ -260,8 +260,8 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	sigset_t signals;
 	struct sink result, meta;
 	int status, signal_fd = open_signals(&signals);	/* first: from here on an end is orderly */
+	bool core_off = setrlimit(RLIMIT_CORE, &no_core) == 0;	/* guest output is in our buffers */
 
-	(void)setrlimit(RLIMIT_CORE, &no_core);	/* guest output is in our buffers */
 	options_parse(&c, argc, argv);
 	c.run.signal_fd = signal_fd;
 	if (c.help && c.error[0] == '\0') {
@@ -280,6 +280,10 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		c.run.events_fd = open_output(c.events_file, O_APPEND, signal_fd);
 		if (c.run.events_fd < 0)
 			snprintf(c.error, sizeof(c.error), "--events %s: %s", c.events_file, strerror(errno));
+	}
+	if (!core_off && c.error[0] == '\0') {
+		c.host_failed = true;
+		snprintf(c.error, sizeof(c.error), "core files cannot be turned off (setrlimit)");
 	}
 	c.run.stdin_fd = choose_stdin((missing_fds & 1) != 0, c.interactive);
 	c.run.stdout_fd = (missing_fds & 2) != 0 ? -1 : STDOUT_FILENO;

@@ -193,16 +193,18 @@ static int load_named(struct dolania_policy *p, const char *name, const char *co
 		return ret;
 	}
 	fd_close(&dir);
-	if (shipped_directory(p->file, sizeof(p->file) - sizeof(entry) - 1) < 0)
+	if (shipped_directory(p->file, sizeof(p->file) - sizeof(entry) - 1) < 0) {
+		p->host_failed = true;
 		return wrong(error, "cannot find out where dolania is installed (/proc/self/exe); mount /proc");
+	}
 	snprintf(p->file + strlen(p->file), sizeof(entry) + 1, "/%s", entry);
-	if (access(p->file, F_OK) != 0 && errno != ENOENT)
+	if (access(p->file, F_OK) == 0)
+		return load_file(p, AT_FDCWD, p->file, options, error);
+	if (errno != ENOENT)
 		return failed(p, error, p->file);
-	if (access(p->file, F_OK) != 0 && strcmp(name, "standard") == 0)
+	if (strcmp(name, "standard") == 0)
 		return wrong(error, "%s is missing; 'make build' puts it there", p->file);
-	if (access(p->file, F_OK) != 0)
-		return unknown_name(name, error);
-	return load_file(p, AT_FDCWD, p->file, options, error);
+	return unknown_name(name, error);
 }
 
 static int load_one(struct dolania_policy *p, const char *name, const char *const *options, char *error)

@@ -106,8 +106,8 @@ enum { BATCH_MAX = 16 };
 struct batch {
 	int buffers, count;
 	uint32_t bytes;
+	struct iovec iov[QUEUE_SIZE_MAX];	/* before what is seldom needed: fewer pages touched */
 	struct { struct chain chain; uint32_t len; } rx[BATCH_MAX];
-	struct iovec iov[QUEUE_SIZE_MAX];
 };
 
 /* As many buffers as `max` bytes need and there are, at most `most`. */
@@ -115,7 +115,7 @@ static enum err rx_gather(struct vsock *v, uint32_t max, int most, struct batch 
 {
 	struct queue *q = vsock_queue(v, VSOCK_RX);
 	enum err e = OK;
-	int more;
+	int more = 0;
 
 	b->buffers = b->count = 0;
 	b->bytes = 0;
