@@ -2,10 +2,14 @@
 # Builds a guest kernel from Debian's linux-source-6.12 and the fragments here.
 #
 #   kernel-config/build.sh [default|loopback|microvm]
+#   kernel-config/build.sh --without NUMBER DIR
 #
 #   default   build/share/dolania/vmlinux            no network at all
 #   loopback  build/share/dolania/vmlinux-loopback   with 127.0.0.1
 #   microvm   build/bench/vmlinux-microvm            the default one, as QEMU's microvm boots it
+#
+# --without: the default one less the patch of that number, and less those that do not fit
+# without it, as DIR/vmlinux; for tests/bench/patches.
 #
 # The result is cached: its key is a hash over the fragments, patches, this
 # script, the source package's version and the compiler's. The unpacked source
@@ -15,6 +19,12 @@
 set -euo pipefail
 export LC_ALL=C
 
+without=
+if [ "${1-}" = --without ]; then
+	[ $# -eq 3 ] || { echo "usage: $0 --without NUMBER DIR" >&2; exit 2; }
+	without=$2 dir=$(realpath -m "$3")
+	set -- default
+fi
 variant=${1:-default}
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
@@ -28,6 +38,11 @@ loopback) out=$top/build/share/dolania/vmlinux-loopback; fragments+=(loopback) ;
 microvm)  out=$top/build/bench/vmlinux-microvm; fragments+=(microvm) ;;
 *)        echo "usage: $0 [default|loopback|microvm]" >&2; exit 2 ;;
 esac
+if [ -n "$without" ]; then
+	out=$dir/vmlinux
+else
+	dir=$work/$variant
+fi
 
 die() { echo "kernel $variant: $*" >&2; exit 1; }
 
@@ -70,21 +85,36 @@ unpack() {
 	mkdir "$work/src/.applied"
 }
 
+fits() { patch -s --fuzz=0 --batch --dry-run -d "$work/src" -p1 <"$1" >/dev/null; }
+
 # Takes back the patches that were applied and applies the present ones, so
-# that a changed patch recompiles what it touches and nothing else.
+# that a changed patch recompiles what it touches and nothing else: a file that
+# is in the end what it was before keeps its time.
 apply_patches() {
-	local p i applied=$work/src/.applied there=()
+	local p i file applied=$work/src/.applied before=$work/before there=() files=()
 	if [ "$(cat "$applied"/*.patch 2>/dev/null | hash)" = "$(cat "${patches[@]}" /dev/null | hash)" ]; then return; fi
 	rm -f "$work/src/.key"		# unpacked anew if this is interrupted
 	for p in "$applied"/*.patch; do [ -e "$p" ] && there+=("$p"); done
+	mapfile -t files < <(sed -n 's,^--- a/,,p' "${there[@]}" "${patches[@]}" /dev/null | sort -u)
+	rm -rf "$before"
+	mkdir "$before"
+	(cd "$work/src" && cp -a --parents "${files[@]}" "$before")
 	for ((i = ${#there[@]} - 1; i >= 0; i--)); do	# last applied, first reverted
 		patch -s -R -d "$work/src" -p1 <"${there[i]}"
 		rm "${there[i]}"
 	done
 	for p in "${patches[@]}"; do
+		if [ -n "$without" ] && ! fits "$p"; then
+			say "without $without, $(basename "$p") does not fit: left out too"
+			continue
+		fi
 		patch -s -d "$work/src" -p1 <"$p"
 		cp "$p" "$applied/"
 	done
+	for file in "${files[@]}"; do
+		if cmp -s "$before/$file" "$work/src/$file"; then touch -r "$before/$file" "$work/src/$file"; fi
+	done
+	rm -r "$before"
 	echo "$skey" >"$work/src/.key"
 }
 
@@ -125,7 +155,7 @@ fail() {
 }
 
 build() {
-	local dir=$work/$variant start=$SECONDS count total
+	local start=$SECONDS count total
 	log=$dir/build.log
 	mkdir -p "$dir" "$(dirname "$out")"
 	rm -f "$dir/key"
@@ -142,7 +172,8 @@ build() {
 	progress "configuring"
 	kmake KCONFIG_ALLCONFIG="$dir/requested.config" allnoconfig >"$log" 2>&1 || fail
 	kmake olddefconfig >>"$log" 2>&1 </dev/null || fail
-	check_taken "${fragments[@]}" || die "options above did not take effect"
+	# An option that is a patch's goes with it.
+	check_taken "${fragments[@]}" || [ -n "$without" ] || die "options above did not take effect"
 	cp "$work/obj/.config" "$dir/config"
 
 	say "building ($(nproc) jobs, log $log)"
@@ -162,6 +193,7 @@ build() {
 	cp "$work/obj/System.map" "$dir/System.map"
 	objcopy --strip-all "$dir/vmlinux.sym" "$out.new"
 	mv "$out.new" "$out"
+	if [ -n "$without" ]; then (cd "$work/src/.applied" && ls) >"$dir/patches"; fi
 	echo "$key" >"$dir/key"
 	say "$(stat -c %s "$out") bytes in $((SECONDS - start)) s: ${out#"$top"/}"
 }
@@ -169,13 +201,17 @@ build() {
 cd "$here"
 fragments=("${fragments[@]/%/.config}")
 patches=()
-for p in "$here"/patches/*.patch; do [ -e "$p" ] && patches+=("$p"); done
+for p in "$here"/patches/*.patch; do
+	if [ ! -e "$p" ]; then continue; fi
+	if [ -n "$without" ] && [[ $p == */$without-* ]]; then continue; fi
+	patches+=("$p")
+done
 
 version=$(dpkg-query -W -f '${Version}' linux-source-6.12 2>/dev/null) ||
 	die "the package linux-source-6.12 is not installed"
 cached() {
 	key=$(kernel_key | hash)
-	[ -e "$out" ] && [ "$(cat "$work/$variant/key" 2>/dev/null)" = "$key" ]
+	[ -e "$out" ] && [ "$(cat "$dir/key" 2>/dev/null)" = "$key" ]
 }
 if cached; then exit 0; fi
 
