@@ -228,9 +228,10 @@ static void shut(int *fd)
 	*fd = -1;
 }
 
+static char junk[65536];	/* what passes the pipes; each input begins with none */
+
 static void op_host(struct machine *m, struct input *in)
 {
-	static char junk[65536];
 	unsigned what = in_u(in, 1) % 8;
 	size_t n = in_u(in, 2);
 	ssize_t r = 0;
@@ -341,6 +342,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	enum err e = OK;
 
 	MUST(m != NULL);
+	memset(junk, 0, sizeof junk);
 	machine_config(m);
 	munmap(m->mem.base, RAM_BYTES);
 	m->mem.base = guarded_ram();

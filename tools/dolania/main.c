@@ -281,10 +281,10 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		if (c.run.events_fd < 0)
 			snprintf(c.error, sizeof(c.error), "--events %s: %s", c.events_file, strerror(errno));
 	}
-	if (!core_off && c.error[0] == '\0') {
-		c.host_failed = true;
-		snprintf(c.error, sizeof(c.error), "core files cannot be turned off (setrlimit)");
-	}
+	if (!core_off && c.error[0] == '\0')
+		snprintf(c.error, sizeof(c.error), "resource limits cannot be set (setrlimit), so there may be core files");
+	else
+		core_off = true;
 	c.run.stdin_fd = choose_stdin((missing_fds & 1) != 0, c.interactive);
 	c.run.stdout_fd = (missing_fds & 2) != 0 ? -1 : STDOUT_FILENO;
 	c.run.stderr_fd = (missing_fds & 4) != 0 ? -1 : STDERR_FILENO;
@@ -293,7 +293,7 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	c.run.progress_fd = wants_progress(&c) && c.run.clean_stderr ? c.run.stderr_fd : -1;
 	c.run.measure = result.fd >= 0;
 	if (c.error[0] != '\0') {
-		r.reason = c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
+		r.reason = !core_off ? DOLANIA_HOST_UNSUPPORTED : c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
 		snprintf(r.message, sizeof(r.message), "%s", c.error);
 	} else {
 		dolania_run(&c.run, &r);

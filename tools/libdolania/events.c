@@ -78,7 +78,6 @@ static void tell(struct session *s, const struct report_event *e)
 	uint64_t now = now_ns();
 	json_t *o;
 	char *text;
-	size_t n;
 
 	json_incomplete = false;
 	o = event_json(e);
@@ -86,17 +85,14 @@ static void tell(struct session *s, const struct report_event *e)
 		return;
 	json_set_text(o, "run_id", s->r->run_id);
 	json_set_number(o, "ns", now > s->r->started_ns ? now - s->r->started_ns : 0);
-	text = json_dumps(o, JSON_COMPACT | JSON_PRESERVE_ORDER);
+	text = json_text(o, JSON_COMPACT);
 	json_decref(o);
-	if (text == NULL || json_incomplete) {
+	if (text == NULL) {
 		s->events_error = ENOMEM;
-		free(text);
 		return;
 	}
-	n = strlen(text);
-	text[n] = '\n';		/* its NUL is not needed any more */
 	errno = 0;
-	put_line(s, text, n + 1);
+	put_line(s, text, strlen(text));
 	free(text);
 }
 

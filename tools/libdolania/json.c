@@ -22,6 +22,23 @@ void json_add(json_t *list, json_t *value)
 		json_incomplete = true;
 }
 
+/*
+ * In two passes, as json_dumps ignores that it had no room for a key (jansson 2.14): then
+ * the text would lack it.
+ */
+char *json_text(const json_t *top, size_t flags)
+{
+	size_t n = json_incomplete ? 0 : json_dumpb(top, NULL, 0, flags | JSON_PRESERVE_ORDER);
+	char *text = n > 0 ? malloc(n + 2) : NULL;
+
+	if (text == NULL || json_dumpb(top, text, n, flags | JSON_PRESERVE_ORDER) != n) {
+		free(text);
+		return NULL;
+	}
+	memcpy(text + n, "\n", 2);
+	return text;
+}
+
 /* Values that JSON's readers cannot hold (2^63 and up) stop at its largest. */
 json_t *json_number(uint64_t n)
 {

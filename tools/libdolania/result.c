@@ -167,7 +167,7 @@ static json_t *result_out(const struct dolania_options *opt, const struct dolani
 char *dolania_result_json(const struct dolania_options *o, const struct dolania_result *r, int status)
 {
 	json_t *top = json_object();
-	char *text, *line;
+	char *text;
 
 	json_incomplete = false;
 	json_set_text(top, "schema", "dolania.result.v1");
@@ -185,15 +185,7 @@ char *dolania_result_json(const struct dolania_options *o, const struct dolania_
 	json_put(top, "policy", result_policy(o));
 	json_put(top, "limits", result_limits(o));
 	json_put(top, "used", r->ran ? result_used(o, r) : json_null());
-	text = json_incomplete ? NULL : json_dumps(top, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
+	text = json_text(top, JSON_INDENT(2));
 	json_decref(top);
-	if (text == NULL)
-		return NULL;
-	line = realloc(text, strlen(text) + 2);
-	if (line == NULL) {
-		free(text);
-		return NULL;
-	}
-	memcpy(line + strlen(line), "\n", 2);
-	return line;
+	return text;
 }

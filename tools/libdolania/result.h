@@ -14,6 +14,8 @@
 void json_put(json_t *o, const char *key, json_t *value);
 void json_add(json_t *list, json_t *value);
 extern bool json_incomplete;
+/* The text with a newline at its end, to be freed; NULL: no memory, now or when a value was put. */
+char *json_text(const json_t *top, size_t flags);
 
 json_t *json_number(uint64_t n);	/* stops at 2^63 - 1, the most that readers hold */
 void json_set_number(json_t *o, const char *key, uint64_t n);

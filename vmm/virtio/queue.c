@@ -235,6 +235,7 @@ enum err queue_pop(struct queue *q, struct chain *c, bool *got)
 void queue_unpop(struct queue *q)
 {
 	q->avail_next--;
+	q->avail_seen = q->avail_next;	/* what was seen since may be more than a ring full from here */
 	q->chains--;
 }
 
