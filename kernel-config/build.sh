@@ -23,6 +23,7 @@ without=
 if [ "${1-}" = --without ]; then
 	[ $# -eq 3 ] || { echo "usage: $0 --without NUMBER DIR" >&2; exit 2; }
 	without=$2 dir=$(realpath -m "$3")
+	compgen -G "$(dirname "$0")/patches/$without-*.patch" >/dev/null || { echo "$0: there is no patch $without" >&2; exit 2; }
 	set -- default
 fi
 variant=${1:-default}

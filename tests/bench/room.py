@@ -12,6 +12,7 @@ import tarfile
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 HERE = os.path.join(TOP, "tests/bench")
 OUT = os.path.join(TOP, "build/bench")
+KERNEL = os.path.join(TOP, "build/share/dolania/vmlinux")
 RUNS = {"WARM": "5", "FEW": "10", "MANY": "60", "PHASES": "5", "PROFILED": "3",
         "PEER_FEW": "3", "PEER_MANY": "13", "PARKED": "0 1 10 50 100", "PARKED_SECONDS": "600"}
 STEPS = (("setup", "VMM set-up"), ("boot", "guest kernel to init"), ("start", "init to script"),

@@ -154,10 +154,12 @@ def test_cancelled_runs_are_not_collected():
 def phase(pid):
     """REPORT_*, which the VMM tells its supervisor `pid`; -1 before it does."""
     for fd in os.listdir(f"/proc/{pid}/fd"):
-        path = f"/proc/{pid}/fd/{fd}"
-        if os.path.islink(path) and os.readlink(path).startswith("/memfd:dolania-shared"):
-            with open(path, "rb") as f:
-                return int.from_bytes(os.pread(f.fileno(), 4, 8), "little")
+        try:
+            if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("/memfd:dolania-shared"):
+                with open(f"/proc/{pid}/fd/{fd}", "rb") as f:
+                    return int.from_bytes(os.pread(f.fileno(), 4, 8), "little")
+        except FileNotFoundError:
+            continue    # closed since it was listed
     return -1
 
 

@@ -281,6 +281,29 @@ static void frames_only_on_the_control_port(void)
 	machine_free(m);
 }
 
+/* Chains taken and given back: what the guest adds meanwhile is no more than a ring full from there (our fuzzer). */
+static void index_moves_while_chains_are_out(void)
+{
+	struct machine *m = live();
+	struct ring *r = &m->ring[1][0];
+	struct queue *q = &m->bus.dev[1].queue[0];
+	struct chain c;
+	bool got;
+
+	desc_put(m, r, 0, 0x100, 1, 0, 0);
+	for (unsigned i = 0; i <= q->size; i++) {
+		put16(m, r->avail + 2, i < q->size ? q->size : (uint16_t)(2 * q->size));
+		CHECK_EQ(queue_pop(q, &c, &got), OK);
+		CHECK(got);
+	}
+	for (unsigned i = 0; i <= q->size; i++)
+		queue_unpop(q);
+	CHECK((uint16_t)(q->avail_seen - q->avail_next) <= q->size);
+	CHECK_EQ(queue_pop(q, &c, &got), ERR_GUEST);
+	CHECK_EQ(rule(m), VIOLATION_AVAIL_INDEX);
+	machine_free(m);
+}
+
 int main(void)
 {
 	RUN(range_ends_in_another_region);
@@ -300,5 +323,6 @@ int main(void)
 	RUN(access_over_two_windows);
 	RUN(queue_size_zero);
 	RUN(frames_only_on_the_control_port);
+	RUN(index_moves_while_chains_are_out);
 	return tap_end();
 }

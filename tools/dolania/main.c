@@ -260,6 +260,7 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	sigset_t signals;
 	struct sink result, meta;
 	int status, signal_fd = open_signals(&signals);	/* first: from here on an end is orderly */
+	enum dolania_reason why;	/* of c.error */
 	bool core_off = setrlimit(RLIMIT_CORE, &no_core) == 0;	/* guest output is in our buffers */
 
 	options_parse(&c, argc, argv);
@@ -281,10 +282,11 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 		if (c.run.events_fd < 0)
 			snprintf(c.error, sizeof(c.error), "--events %s: %s", c.events_file, strerror(errno));
 	}
-	if (!core_off && c.error[0] == '\0')
+	why = c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
+	if (!core_off && c.error[0] == '\0') {
+		why = DOLANIA_HOST_UNSUPPORTED;
 		snprintf(c.error, sizeof(c.error), "resource limits cannot be set (setrlimit), so there may be core files");
-	else
-		core_off = true;
+	}
 	c.run.stdin_fd = choose_stdin((missing_fds & 1) != 0, c.interactive);
 	c.run.stdout_fd = (missing_fds & 2) != 0 ? -1 : STDOUT_FILENO;
 	c.run.stderr_fd = (missing_fds & 4) != 0 ? -1 : STDERR_FILENO;
@@ -293,7 +295,7 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	c.run.progress_fd = wants_progress(&c) && c.run.clean_stderr ? c.run.stderr_fd : -1;
 	c.run.measure = result.fd >= 0;
 	if (c.error[0] != '\0') {
-		r.reason = !core_off ? DOLANIA_HOST_UNSUPPORTED : c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
+		r.reason = why;
 		snprintf(r.message, sizeof(r.message), "%s", c.error);
 	} else {
 		dolania_run(&c.run, &r);

@@ -114,12 +114,13 @@ void discard_disk(struct session *s, int *fd)
 
 void discard_page(struct session *s)
 {
-	if (s->page == NULL)
-		return;
-	/* The rings and the log held guest data. */
-	overwrite(s->fd.shared, (unsigned char *)s->page, REPORT_SHARED_BYTES);
-	munmap(s->page, REPORT_SHARED_BYTES);
-	s->page = NULL;
+	if (s->page != NULL) {
+		/* The rings and the log held guest data. */
+		overwrite(s->fd.shared, (unsigned char *)s->page, REPORT_SHARED_BYTES);
+		munmap(s->page, REPORT_SHARED_BYTES);
+		s->page = NULL;
+	}
+	fd_close(&s->fd.shared);
 }
 
 /*

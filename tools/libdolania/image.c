@@ -34,7 +34,7 @@ struct build {
 
 static int wrong(struct build *b, const char *name, int error)
 {
-	return session_fail(b->s, inputs_blame(error), "%s %s: %s%s%s: %s", b->c->option,
+	return session_fail(b->s, reason_of_file(error), "%s %s: %s%s%s: %s", b->c->option,
 			    b->c->path, b->path, name[0] != '\0' ? "/" : "", name, strerror(error));
 }
 

@@ -29,13 +29,6 @@ static const char *kind_of(mode_t mode)
 	return S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
-enum dolania_reason inputs_blame(int error)
-{
-	if (error == ENOMEM)
-		return DOLANIA_HOST_OOM;
-	return error == EIO || error == EMFILE || error == ENFILE ? DOLANIA_HOST_IO : DOLANIA_USAGE;
-}
-
 /* "DIR:ro" and "DIR:in" are habits from elsewhere: say what is meant here. */
 static int no_such_source(struct session *s, const struct source *c, int error)
 {
@@ -57,7 +50,7 @@ static int no_such_source(struct session *s, const struct source *c, int error)
 					    "%.*s:" IN "/%s", c->option, c->path, (int)(colon - c->path), c->path,
 					    colon + 1);
 	}
-	return session_fail(s, inputs_blame(error), "%s %s: %s", c->option, c->path, strerror(error));
+	return session_fail(s, reason_of_file(error), "%s %s: %s", c->option, c->path, strerror(error));
 }
 
 static int look_at(struct session *s, struct source *c)

@@ -70,8 +70,6 @@ void inputs_release(struct session *s);
 /* After the guest could not make or find a place; `g_which`: the bind, from 1; `full`: for want of room. */
 void inputs_place_failed(struct session *s, uint64_t g_which, const char *why, bool full);
 int inputs_tell(struct session *s);	/* to the result */
-/* Whose fault an input is that cannot be had: the caller's, or the host's that is short of memory or descriptors, or ill. */
-enum dolania_reason inputs_blame(int error);
 void inputs_measure(struct session *s);
 /* Where the script file is in the guest if it lies in --work's DIR: false, it does not. */
 bool inputs_script_place(const struct session *s, char *to, size_t room);

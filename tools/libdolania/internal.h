@@ -93,6 +93,8 @@ static inline uint64_t rusage_ns(const struct rusage *u)
 	return timeval_ns(u->ru_utime) + timeval_ns(u->ru_stime);
 }
 
+/* Whose fault a file is that cannot be had: DOLANIA_USAGE, or the host's, which is short of memory or descriptors, or ill. */
+enum dolania_reason reason_of_file(int error);
 int session_fail(struct session *s, enum dolania_reason why, const char *format, ...)
 	__attribute__((format(printf, 3, 4), cold));
 void session_note(struct session *s, const char *format, ...) __attribute__((format(printf, 2, 3)));
@@ -202,7 +204,7 @@ void events_collected(struct session *s, const struct report *second);	/* what t
 
 /* discard.c */
 void discard_verify(struct session *s);
-void discard_page(struct session *s);	/* what is shared with the VMM: overwrites, unmaps and closes it */
+void discard_page(struct session *s);	/* what is shared with the VMM: overwrites, unmaps and closes it, if it is there */
 void discard_disk(struct session *s, int *fd);	/* a writable disk: overwrites and closes it */
 
 /* streams.c */

@@ -76,14 +76,14 @@ static int add_entry(struct session *s, size_t source, const char *path, int dir
 	ssize_t bytes;
 
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return session_fail(s, inputs_blame(errno), "%s %s: %s: %s", c->option, c->path, name,
+		return session_fail(s, reason_of_file(errno), "%s %s: %s: %s", c->option, c->path, name,
 					    strerror(errno));
 	n.directory = S_ISDIR(st.st_mode);
 	if (S_ISLNK(st.st_mode)) {
 		n.kind = NODE_LINK;
 		bytes = readlinkat(dir, name, target, sizeof(target) - 1);
 		if (bytes < 0)
-			return session_fail(s, inputs_blame(errno), "%s %s: %s: %s", c->option, c->path, name,
+			return session_fail(s, reason_of_file(errno), "%s %s: %s: %s", c->option, c->path, name,
 					    strerror(errno));
 		target[bytes] = '\0';
 		n.link = strdup(target);
@@ -105,7 +105,7 @@ static int add_entries(struct session *s, size_t source, const char *path)
 	int ret = 0;
 
 	if (dir == NULL)
-		return session_fail(s, inputs_blame(errno), "%s %s: %s", c->option, c->path, strerror(errno));
+		return session_fail(s, reason_of_file(errno), "%s %s: %s", c->option, c->path, strerror(errno));
 	while (ret == 0 && (e = readdir(dir)) != NULL) {
 		if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
 			continue;

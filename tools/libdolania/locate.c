@@ -87,8 +87,8 @@ int locate_open(struct session *s, const char *path, const char *what, enum dola
 	struct stat st;
 
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);	/* a pipe must not make us wait */
-	if (*fd < 0 && (errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO))
-		why = DOLANIA_HOST_IO;
+	if (*fd < 0 && reason_of_file(errno) != DOLANIA_USAGE)
+		why = reason_of_file(errno);
 	if (*fd < 0)
 		return session_fail(s, why, "%s: cannot open %s: %s", path, what, strerror(errno));
 	if (fstat(*fd, &st) < 0)

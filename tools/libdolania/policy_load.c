@@ -42,7 +42,7 @@ static int wrong(char *error, const char *format, ...)
 /* A call on `path` failed: is that the path's fault, or has the host no room? */
 static int failed(struct dolania_policy *p, char *error, const char *path)
 {
-	p->host_failed = errno == ENOMEM || errno == EMFILE || errno == ENFILE || errno == EIO || errno == EINTR;
+	p->host_failed = reason_of_file(errno) != DOLANIA_USAGE;
 	return wrong(error, "%s: cannot read the policy: %s", path, strerror(errno));
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* reason.c - the reasons a run can end for, and their exit statuses. */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -38,6 +39,13 @@ static const struct {
 	[DOLANIA_BOOT_FAILED] = { "boot_failed", false, 125 },
 	[DOLANIA_USAGE] = { "usage", false, 125 },
 };
+
+enum dolania_reason reason_of_file(int error)
+{
+	if (error == ENOMEM)
+		return DOLANIA_HOST_OOM;
+	return error == EIO || error == EINTR || error == EMFILE || error == ENFILE ? DOLANIA_HOST_IO : DOLANIA_USAGE;
+}
 
 const char *dolania_reason_name(enum dolania_reason reason)
 {

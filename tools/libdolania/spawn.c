@@ -263,7 +263,6 @@ void spawn_release(struct session *s)
 	fd_close(&f->log[0]);
 	fd_close(&f->ram);
 	discard_page(s);
-	fd_close(&f->shared);
 	fd_close(&f->scratch);
 	fd_close(&f->out_disk);
 	fd_close(&s->pidfd);

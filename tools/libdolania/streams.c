@@ -189,12 +189,12 @@ static void move(struct stream *t)
 
 void stream_read(struct stream *t)
 {
-	move(t);
-
 	/* Unchanged bytes are read to where they are written from. */
 	unsigned char *to = t->clean ? t->raw : t->pending;
-	ssize_t n = read(t->pipe, to, CHUNK);
+	ssize_t n;
 
+	move(t);
+	n = read(t->pipe, to, CHUNK);
 	if (n > 0)
 		stream_take(t, to, (size_t)n);
 	else if (n == 0 || (errno != EAGAIN && errno != EINTR))

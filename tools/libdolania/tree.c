@@ -99,7 +99,7 @@ static int wrong(struct walk *w, const char *name, const char *why)
 
 static int failed(struct walk *w, const char *name, int error)
 {
-	return say(w, inputs_blame(error), name, strerror(error));
+	return say(w, reason_of_file(error), name, strerror(error));
 }
 
 /* Names of a directory, sorted. */
