@@ -67,6 +67,17 @@ accesses() { # FUNCTION EVENT KEYS
 	echo "!hist:keys=$3" >$tracing/events/kvm/$2/trigger
 }
 
+# Where processes wait for the host's kernel in one run (uninterruptibly), for how long (ns), and in which functions.
+waits() { # FUNCTION
+	echo 1 >/proc/sys/kernel/sched_schedstats
+	echo 'hist:keys=comm:vals=delay' >$tracing/events/sched/sched_stat_blocked/trigger
+	echo 'hist:keys=prev_comm,common_stacktrace if prev_state == 2' >$tracing/events/sched/sched_switch/trigger
+	"$1" env
+	cat $tracing/events/sched/sched_stat_blocked/hist $tracing/events/sched/sched_switch/hist
+	echo '!hist:keys=comm:vals=delay' >$tracing/events/sched/sched_stat_blocked/trigger
+	echo '!hist:keys=prev_comm,common_stacktrace if prev_state == 2' >$tracing/events/sched/sched_switch/trigger
+}
+
 # Work inside a VM: what job.c does there (with its image and input), and drive.c's counts for it.
 choose() { # JOB
 	image=base input=small
@@ -127,6 +138,7 @@ for what; do
 	dolania_128m.phases) build/bin/bench-phases "$PHASES" 128M ;;
 	dolania_2g.phases) build/bin/bench-phases "$PHASES" 2G ;;
 	*.exits) exits $name ;;
+	*.waits) $name env; waits $name ;;
 	*.registers) accesses $name kvm_mmio gpa.hex,type ;;
 	dolania*.maps) $name $bin/maps run dolania-vmm ;;
 	*.ports) accesses $name kvm_pio port.hex,rw ;;

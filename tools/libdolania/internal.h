@@ -26,12 +26,13 @@ struct script {
 struct fds {
 	int kvm, ram, shared, kernel, initrd, job, root, input;
 	int scratch, out_disk;		/* memfds: kept until they are overwritten */
+	int net;			/* the VMM's network namespace: for it to end after the VMM */
 	int in[2], out[2], err[2], notice[2], log[2];	/* pipes */
 };
 
 #define SESSION_NO_FDS { \
 	.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1, .root = -1, .input = -1, \
-	.scratch = -1, .out_disk = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 }, \
+	.scratch = -1, .out_disk = -1, .net = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 }, \
 	.notice = { -1, -1 }, .log = { -1, -1 }, \
 }
 

@@ -187,6 +187,18 @@ static void close_their_ends(struct fds *f)
 	fd_close(&f->job);
 }
 
+/*
+ * The kernel takes many milliseconds to end a network namespace, and the end of a VM waits in the
+ * same queue (rcu_barrier).  Held here, it ends after the VMM has, and nobody waits for it.
+ */
+static void keep_network(struct session *s, pid_t pid)
+{
+	char path[48];
+
+	snprintf(path, sizeof(path), "/proc/%ld/ns/net", (long)pid);
+	s->fd.net = open(path, O_RDONLY | O_CLOEXEC);
+}
+
 /* Clone, map, let go.  The child's pid, or -1 with the session failed. */
 static pid_t start_confined(struct session *s, struct start *t, int program, int null)
 {
@@ -210,6 +222,7 @@ static pid_t start_confined(struct session *s, struct start *t, int program, int
 				    "the VMM's namespaces cannot be made: %s; 'dolania doctor' tells how to allow "
 				    "user namespaces", strerror(e));
 	}
+	keep_network(s, pid);	/* while it waits for us, and is not closed to us yet */
 	if (confine_map(pid, go[1], &why) < 0) {
 		int e = errno;
 
@@ -265,5 +278,6 @@ void spawn_release(struct session *s)
 	discard_page(s);
 	fd_close(&f->scratch);
 	fd_close(&f->out_disk);
+	fd_close(&f->net);
 	fd_close(&s->pidfd);
 }
