@@ -26,6 +26,16 @@ def test_it_is_not_the_scripts_memory():
     assert "is full" not in r.errtext, r
 
 
+def test_what_is_written_stays_in_memory_while_there_is_room():
+    """Memory that the kernel has not set up yet is room, too: else files were written out at once, and clean ones dropped."""
+    r = run("--scratch", "64M", "-c", "head -c 16m /dev/zero > /scratch/f")
+    written = {d["role"]: d["write_bytes"] for d in r.result["host"]["disks"]}
+    assert r.code == 0 and written["scratch"] < 1 << 20, (written, r)
+    r = run("--scratch", "64M", "-c", "head -c 16m /dev/zero > /scratch/f; sync")
+    written = {d["role"]: d["write_bytes"] for d in r.result["host"]["disks"]}
+    assert r.code == 0 and written["scratch"] >= 16 << 20, (written, r)
+
+
 def test_full_of_files():
     """No room is left where there are no more inodes, too."""
     r = run("--scratch", "1M", "-c", "cd /scratch; i=0; while echo -n 2>/dev/null >f$i; do i=$((i+1)); done; echo $i")

@@ -33,7 +33,7 @@ BUILD ?= release
 #: make hostile     guests that attack; CASE=name: one of them, with its result
 hostile: packages hostile-build
 ifdef CASE
-	@tools/with-kvm --cpus 2 -- tests/hostile/run $(CASE) $(BUILD)
+	@tools/with-kvm -- tests/hostile/run $(CASE) $(BUILD)
 else
 	@tests/run hostile
 endif

@@ -115,8 +115,9 @@ class Life:
         compile_parts()
         self.filled_s = 3       # from a run's start to full memory; the longest so far
         self.dir = tempfile.TemporaryDirectory(prefix="dump-", dir=OUT)
+        # One processor, with the guest on it: its registers are put away whenever parts/inside runs.
         self.host = subprocess.Popen(
-            [f"{TOP}/tools/kvm-host", "--quiet", "--root", "--cpus", "2", "--memory", MEMORY, "--",
+            [f"{TOP}/tools/kvm-host", "--quiet", "--root", "--memory", MEMORY, "--",
              f"{HERE}/inside"], cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         atexit.register(self.close)
 
