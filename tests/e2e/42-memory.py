@@ -102,3 +102,11 @@ def test_what_the_guest_is_told():
         assert told["MemTotal"] > size, (memory, told)
         assert size < told["MemAvailable"] <= told["MemTotal"], (memory, told)
         assert size < told["MemFree"] <= told["MemTotal"], (memory, told)
+
+
+def test_a_guest_that_waits_does_nothing():
+    """No thread of its kernel looks at the memory now and then: ten seconds more cost few switches more."""
+    r = run("-c", "switches() { while read -r key n; do [ $key != ctxt ] || echo $n; done < /proc/stat; }; "
+                  "sleep 2; switches; sleep 1; switches; sleep 11; switches")
+    first, second, third = map(int, r.text.split())
+    assert (third - second) - (second - first) < 40, r
