@@ -39,11 +39,11 @@ def test_an_event_is_told_while_the_guest_still_runs():
         assert (r.code, r.reason) == (3, "exited"), r
         assert seen and ended - seen[0] > 1, (seen, ended)
         mine = [e for e in lines(path) if e["kind"] == "vsock_refused"]
-        # when it was first seen, and at the end with the final count
-        assert [e["count"] for e in mine] == [1, 2], mine
+        # when it was first seen (by a slow reader when there were two), and at the end if the count is another
+        assert [e["count"] for e in mine] in ([1, 2], [2]), mine
         assert all(e["severity"] == "S2" and e["first_value"] == 77 for e in mine)
         assert all(e["run_id"] == r.result["run_id"] for e in lines(path))
-        assert 0 < mine[0]["ns"] < mine[1]["ns"]
+        assert 0 < mine[0]["ns"] and mine == sorted(mine, key=lambda e: e["ns"])
         assert {"severity": "S2", "kind": "vsock_refused", "count": 2, "first_value": 77} in r.result["events"]
 
 

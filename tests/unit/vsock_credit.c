@@ -232,15 +232,16 @@ static void transmitted_buffers_come_back_in_batches(void)
 	unsigned n = 0;
 
 	CHECK_EQ(connect_port(m, WIRE_STDOUT), 1);
+	CHECK(used_get(m, &m->ring[0][TX], &id, &len));	/* with its answer */
 	acknowledge(m);
-	for (int i = 0; i < 15; i++)	/* 1 + 15 * 2 descriptors */
+	for (int i = 0; i < 15; i++)	/* 15 * 2 descriptors */
 		CHECK_EQ(packet_send(m, packet(RW, WIRE_STDOUT), "x", 1), OK);
 	CHECK(!used_get(m, &m->ring[0][TX], &id, &len));
 	CHECK_EQ(m->raised[0], 1);
 	CHECK_EQ(packet_send(m, packet(RW, WIRE_STDOUT), "x", 1), OK);
 	while (used_get(m, &m->ring[0][TX], &id, &len))
 		n += len == 0;
-	CHECK_EQ(n, 17);
+	CHECK_EQ(n, 16);
 	CHECK_EQ(m->raised[0], 2);
 	machine_free(m);
 
@@ -258,6 +259,24 @@ static void transmitted_buffers_come_back_in_batches(void)
 	machine_free(m);
 }
 
+/* Linux does not wake a writer for credit while much of what it sent is not given back: it would sleep for ever. */
+static void transmitted_buffers_come_back_with_credit(void)
+{
+	struct machine *m = live(4);
+	struct packet p;
+	uint32_t id, len;
+
+	CHECK_EQ(connect_port(m, WIRE_STDOUT), 1);
+	CHECK(used_get(m, &m->ring[0][TX], &id, &len));
+	CHECK_EQ(packet_send(m, packet(RW, WIRE_STDOUT), "x", 1), OK);
+	CHECK(!used_get(m, &m->ring[0][TX], &id, &len));
+	CHECK_EQ(packet_send(m, packet(CREDIT_REQUEST, WIRE_STDOUT), NULL, 0), OK);
+	CHECK(packet_is(m, CREDIT_UPDATE, &p, NULL));
+	CHECK(used_get(m, &m->ring[0][TX], &id, &len));
+	CHECK(used_get(m, &m->ring[0][TX], &id, &len));
+	machine_free(m);
+}
+
 int main(void)
 {
 	RUN(a_full_pipe_holds_the_guest_back);
@@ -269,5 +288,6 @@ int main(void)
 	RUN(receive_buffers);
 	RUN(payload_over_several_buffers);
 	RUN(transmitted_buffers_come_back_in_batches);
+	RUN(transmitted_buffers_come_back_with_credit);
 	return tap_end();
 }

@@ -13,16 +13,19 @@ enum { VSOCK_DEVICE_ID = 19 };
 
 static enum err publish(struct vsock *v)
 {
-	struct queue *tx = vsock_queue(v, VSOCK_TX);
+	struct queue *tx = vsock_queue(v, VSOCK_TX), *rx = vsock_queue(v, VSOCK_RX);
 	bool rx_interrupt, tx_interrupt = false;
-	enum err e = queue_publish(vsock_queue(v, VSOCK_RX), &rx_interrupt);
+	enum err e = OK;
 
-	if (e == OK && (tx->size < VSOCK_TX_SIZE ||	/* a driver short of memory */
-			v->held_descriptors >= VSOCK_HOLD_DESCRIPTORS ||
-			v->held_bytes >= VSOCK_HOLD_BYTES)) {
+	/* Linux wakes a writer for our credit only if its packets are not held here: so before what the guest is given. */
+	if (rx->used_next != rx->used_published ||
+	    tx->size < VSOCK_TX_SIZE ||		/* a driver short of memory */
+	    v->held_descriptors >= VSOCK_HOLD_DESCRIPTORS || v->held_bytes >= VSOCK_HOLD_BYTES) {
 		e = queue_publish(tx, &tx_interrupt);
 		v->held_descriptors = v->held_bytes = 0;
 	}
+	if (e == OK)
+		e = queue_publish(rx, &rx_interrupt);
 	if (e == OK && (rx_interrupt || tx_interrupt))
 		mmio_interrupt(v->dev);
 	return e;
