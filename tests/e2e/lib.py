@@ -328,7 +328,9 @@ def run_one(tally, name, test, full, rerun):
     last_run = None
     started = time.monotonic()
     signal.signal(signal.SIGALRM, on_alarm)
-    signal.alarm(TEST_LIMIT_S * (10 if getattr(test, "slow", False) or getattr(test, "long", False) else 1))
+    limit_s = TEST_LIMIT_S * (10 if getattr(test, "slow", False) or getattr(test, "long", False) else 1)
+    tally.begin(name, limit_s)
+    signal.alarm(limit_s)
     try:
         grave_events.clear()
         test()

@@ -4,11 +4,13 @@
     run = life.run("cancel")
     run.during["heap"].whole, run.after, run.answer["result"]
 
-The host is started with the first run and ends with this process.  Its memory is
-dumped from outside, by tools/kvm-host, and searched outside.
+The host is started with the first run and ends with this process, or with a run that
+it does not answer: the next one gets a new host.  Its memory is dumped from outside,
+by tools/kvm-host, and searched outside.
 """
 import atexit
 import collections
+import contextlib
 import glob
 import json
 import os
@@ -19,13 +21,14 @@ import sys
 import tempfile
 
 import canary
+from watch import end_host
 
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__)))))
 HERE = os.path.join(TOP, "tests/residue/parts")
 OUT = os.path.join(TOP, "build/tests/residue")
 MEMORY = "768M"
-ANSWER_LIMIT_S = 200
-LIFE_LIMIT_S = 600
+ANSWER_LIMIT_S = 240     # more than parts/inside takes to give up
+RUN_LIMIT_S = 600
 PAGE_FLAGS = {7: "slab", 10: "free", 12: "anonymous", 11: "mapped", 5: "lru", 26: "page table"}
 
 Found = collections.namedtuple("Found", "words hits whole")
@@ -111,9 +114,9 @@ class Life:
         return cls.the_one
 
     def __init__(self):
-        signal.alarm(LIFE_LIMIT_S)  # the test that comes first also makes the host
         compile_parts()
-        self.filled_s = 3       # from a run's start to full memory; the longest so far
+        # From a run's start to full memory, and for a dump: the longest so far.
+        self.filled_s, self.dumped_s = 3, 3
         self.dir = tempfile.TemporaryDirectory(prefix="dump-", dir=OUT)
         # One processor, with the guest on it: its registers are put away whenever parts/inside runs.
         self.host = subprocess.Popen(
@@ -122,24 +125,27 @@ class Life:
         atexit.register(self.close)
 
     def close(self):
-        self.host.stdin.close()
+        atexit.unregister(self.close)
+        Life.the_one = None
+        with contextlib.suppress(BrokenPipeError):
+            self.host.stdin.close()
         try:
             self.host.wait(10)
         except subprocess.TimeoutExpired:
-            self.host.terminate()
-            self.host.terminate()
-            self.host.wait()
+            end_host(self.host)
         self.dir.cleanup()
-        Life.the_one = None
 
     def ask(self, request):
-        self.host.stdin.write(json.dumps(request) + "\n")
-        self.host.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it ended: so does its stdout
+            self.host.stdin.write(json.dumps(request) + "\n")
+            self.host.stdin.flush()
         if not select.select([self.host.stdout], [], [], ANSWER_LIMIT_S)[0]:
+            self.close()
             raise TimeoutError(f"no answer from the emulated host in {ANSWER_LIMIT_S} s")
         line = self.host.stdout.readline()
         if not line:
-            raise EOFError(f"the emulated host ended with {self.host.wait()}")
+            self.close()
+            raise EOFError(f"the emulated host ended with {self.host.returncode}")
         answer = json.loads(line)
         if "error" in answer:
             raise RuntimeError(f"in the emulated host: {answer['error']}")
@@ -150,12 +156,14 @@ class Life:
 
         `also`: seeds of earlier runs that are searched for, too.  Other keys are for parts/inside.
         """
+        signal.alarm(RUN_LIMIT_S)   # parts/inside and ask() know better who is late
         seed = canary.new_seed()
         # A new name each time: the host inside takes what it knows of the old one for granted.
         path = {name: os.path.join(self.dir.name, f"{name}-{seed[:8]}") for name in ("during", "after", "flags")}
-        answer = self.ask({"end": end, "seed": seed, "dolania": dolania, "wall_s": int(6 + 2 * self.filled_s),
+        answer = self.ask({"end": end, "seed": seed, "dolania": dolania, "wall_s": int(2 * (self.filled_s + self.dumped_s)),
                            **path, **more, **({} if during else {"during": None})})
         self.filled_s = max(self.filled_s, answer["filled_s"])
+        self.dumped_s = max(self.dumped_s, answer.get("dumped_s", 0))
         with open(path["flags"], "rb") as f:
             flags = memoryview(f.read()).cast("Q").tolist()
         run = Run(seed, answer, search(path["during"], seed) if during else None,
