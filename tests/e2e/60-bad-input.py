@@ -2,7 +2,7 @@
 import os
 import subprocess
 
-from lib import DOLANIA, SHARE, SLOWNESS, dolania, needs, run, scratch, write_file
+from lib import DOLANIA, SHARE, SLOWNESS, dolania, needs, read_result, run, scratch, write_file
 from refusal import as_nobody, bad, check_bad
 
 
@@ -204,6 +204,35 @@ def test_pipes_in_place_of_files_are_refused_at_once():
         for option in ("--kernel", "--initrd", "--runtime"):
             r = run(option, path, "-c", "true", timeout=10)
             assert r.code == 125 and r.errlines == 1 and "regular file" in r.errtext, r
+
+
+def test_an_initrd_that_is_none():
+    """Found by a user: the guest's kernel panicked of it."""
+    with scratch() as d:
+        for n, text in enumerate((b"", b"#!/bin/sh\n", b"\x1f\x8b" + bytes(100))):
+            r = run("--initrd", write_file(d, f"i{n}", text), "-c", "true")
+            assert (r.code, r.errlines) == (125, 1) and r.reason in ("usage", "boot_failed") and f"{d}/i{n}" in r.errtext, r
+
+
+def test_no_file_is_overwritten_but_an_earlier_result():
+    """Found by a user: 'dolania run --result s.sh', with the script forgotten, and the script was gone."""
+    with scratch() as d:
+        script = write_file(d, "s.sh", "#!/bin/sh\nexit 3\n")
+        for args in (("--result", script), ("--meta", script), ("--result", script, script), ("--meta", script, script)):
+            r = dolania("run", *args)
+            assert (r.code, r.errlines) == (125, 1) and "is there already" in r.errtext, r
+            with open(script, encoding="ascii") as f:
+                assert f.read() == "#!/bin/sh\nexit 3\n"
+        for first, second in (("--result", "--meta"), ("--result", "--events"), ("--meta", "--events")):
+            r = dolania("run", first, f"{d}/both{first}{second}", second, f"{d}/both{first}{second}", "-c", "true")
+            assert (r.code, r.errlines) == (125, 1) and f"{second} {d}/both" in r.errtext, r
+        for status in (0, 4):       # what a run wrote, the next one may
+            r = dolania("run", "--result", f"{d}/r", "--meta", f"{d}/m", "-c", f"exit {status}")
+            assert r.code == status and r.err == b"", r
+        r = dolania("run", "--result", f"{d}/r", "--meta", f"{d}/m", "--frobnicate")
+        assert r.code == 125 and read_result(f"{d}/r").reason == "usage", r
+        r = dolania("run", "--result", f"{d}/r", "--meta", f"{d}/m", "-c", "true")
+        assert r.code == 0 and read_result(f"{d}/r").reason == "exited", r
 
 
 def test_a_wrong_option_before_result_is_in_the_result():

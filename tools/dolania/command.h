@@ -38,6 +38,8 @@ const char *const *options_of_policies(void);
 bool options_at(size_t n, const char **name, bool *takes_value);
 void options_release(struct command *c);
 
+void say(const char *format, ...) __attribute__((format(printf, 1, 2)));	/* one line on stderr */
+int die_by(int sig);			/* ends the process as that signal would have; 128 + sig if that fails */
 int help_print(const char *command);	/* exit status; STATUS_USAGE and nothing printed: no such command */
 int doctor(void);			/* exit status */
 extern const char *const command_names[];	/* ended by NULL */

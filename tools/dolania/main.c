@@ -8,7 +8,6 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -20,11 +19,9 @@
 #include <unistd.h>
 
 #include "tools/dolania/command.h"
+#include "tools/dolania/sink.h"
 
-enum { PIPE_WAIT_MS = 50 };
-
-static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void say(const char *format, ...)
+void say(const char *format, ...)
 {
 	char line[DOLANIA_LINE * 2];
 	size_t used = (size_t)snprintf(line, sizeof(line), "dolania: ");
@@ -99,7 +96,7 @@ static int choose_stdin(bool missing, bool interactive)
 }
 
 /* End as a program without a handler would have. */
-static int die_by(int sig)
+int die_by(int sig)
 {
 	sigset_t one;
 
@@ -109,91 +106,6 @@ static int die_by(int sig)
 	raise(sig);
 	sigprocmask(SIG_UNBLOCK, &one, NULL);
 	return 128 + sig;
-}
-
-/*
- * A pipe without a reader is waited for, but not by open(2): a signal must end
- * the wait.  The flag is set on a description of our own.
- */
-static int open_output(const char *path, int flags, int signal_fd)
-{
-	for (;;) {
-		int fd = open(path, flags | O_WRONLY | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
-		struct pollfd signals = { .fd = signal_fd, .events = POLLIN };
-		struct signalfd_siginfo si;
-		struct stat st;
-
-		if (fd >= 0 || errno != ENXIO)
-			return fd;
-		if (stat(path, &st) < 0 || !S_ISFIFO(st.st_mode)) {
-			errno = ENXIO;
-			return -1;
-		}
-		if (poll(&signals, 1, PIPE_WAIT_MS) > 0 && read(signal_fd, &si, sizeof(si)) == (ssize_t)sizeof(si) &&
-		    si.ssi_signo != SIGTSTP && si.ssi_signo != SIGCONT)
-			exit(die_by((int)si.ssi_signo));
-	}
-}
-
-/* A file that is written whole, once the run is over; opened before, so that a wrong path costs nothing. */
-struct sink {
-	const char *option, *path;	/* path: NULL for a descriptor of the caller's */
-	int given;			/* that descriptor, or -1 */
-	int fd;				/* -1: nothing is wanted */
-};
-
-/* False, and told, if it is wanted and cannot be had. */
-static bool sink_open(struct sink *k, int signal_fd)
-{
-	k->fd = -1;
-	if (k->given >= 0) {
-		k->fd = fcntl(k->given, F_DUPFD_CLOEXEC, 3);
-		if (k->fd < 0)
-			say("%s %d: %s", k->option, k->given, strerror(errno));
-		return k->fd >= 0;
-	}
-	if (k->path == NULL)
-		return true;
-	k->fd = open_output(k->path, O_TRUNC, signal_fd);
-	if (k->fd >= 0 && fcntl(k->fd, F_SETFL, 0) == 0)
-		return true;
-	say("%s %s: %s", k->option, k->path, strerror(errno));
-	if (k->fd >= 0)
-		close(k->fd);
-	k->fd = -1;
-	return false;
-}
-
-/* Takes `text`.  False, and told, if it could not be written. */
-static bool sink_write(const struct sink *k, const char *what, char *text)
-{
-	size_t left = text != NULL ? strlen(text) : 0;
-	const char *at = text;
-	int error = text != NULL ? 0 : ENOMEM;
-
-	while (left > 0 && error == 0) {
-		ssize_t n = write(k->fd, at, left);
-
-		if (n < 0 && errno != EINTR)
-			error = errno;
-		if (n > 0) {
-			at += n;
-			left -= (size_t)n;
-		}
-	}
-	/* Half of it is worse than none. */
-	if (error != 0 && k->path != NULL && ftruncate(k->fd, 0) < 0)
-		errno = error;
-	if (close(k->fd) < 0 && error == 0 && errno != EINTR)
-		error = errno;
-	free(text);
-	if (error == 0)
-		return true;
-	if (k->path != NULL)
-		say("%s cannot be written to %s: %s", what, k->path, strerror(error));
-	else
-		say("%s cannot be written to fd %d: %s", what, k->given, strerror(error));
-	return false;
 }
 
 /* --quiet silences what the script did and what limits did to it, not trouble of the host's. */
@@ -273,14 +185,16 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	dolania_result_init(&r);
 	result = (struct sink){ c.result_fd >= 0 ? "--result-fd" : "--result", c.result_file, c.result_fd, -1 };
 	meta = (struct sink){ "--meta", c.meta_file, -1, -1 };
-	if (!sink_open(&result, signal_fd) || !sink_open(&meta, signal_fd)) {
+	if (!sink_open(&result, signal_fd, -1) || !sink_open(&meta, signal_fd, result.fd)) {
 		options_release(&c);
 		return STATUS_USAGE;
 	}
 	if (c.events_file != NULL && c.error[0] == '\0') {
-		c.run.events_fd = open_output(c.events_file, O_APPEND, signal_fd);
+		c.run.events_fd = sink_open_stream(c.events_file, signal_fd);
 		if (c.run.events_fd < 0)
 			snprintf(c.error, sizeof(c.error), "--events %s: %s", c.events_file, strerror(errno));
+		else if (sink_same_file(c.run.events_fd, result.fd) || sink_same_file(c.run.events_fd, meta.fd))
+			snprintf(c.error, sizeof(c.error), "--events %s: is the file of --result or --meta", c.events_file);
 	}
 	why = c.host_failed ? DOLANIA_HOST_IO : DOLANIA_USAGE;
 	if (!core_off && c.error[0] == '\0') {

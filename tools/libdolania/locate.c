@@ -144,6 +144,8 @@ static int check_runtime(struct session *s, const char *runtime)
 	const struct dolania_policy *p = s->o->policy, *site = s->o->site;
 	char allowed[256];
 
+	if (s->collecting != NULL)	/* it was judged for the script, by its name */
+		return 0;
 	if (p != NULL && !policy_allows(&p->runtimes, runtime))
 		return session_fail(s, DOLANIA_USAGE, "the policy '%s' does not allow the runtime '%s' (it allows: %s); choose "
 				    "one with --runtime, or another policy with --policy", p->name, runtime,
@@ -228,6 +230,19 @@ static int open_kvm(struct session *s)
 			    strerror(errno));
 }
 
+/* What the kernel would panic of.  One that cannot be read is told later, and better. */
+static int check_initrd(struct session *s)
+{
+	static const char newc[] = "070701";
+	char begins[sizeof(newc) - 1] = { 0 };
+
+	if (s->o->initrd == NULL || pread(s->fd.initrd, begins, sizeof(begins), 0) < 0 ||
+	    memcmp(begins, newc, sizeof(begins)) == 0)
+		return 0;
+	return session_fail(s, DOLANIA_BOOT_FAILED, "%s: no initial file system (a cpio archive, newc, not compressed)",
+			    s->o->initrd);
+}
+
 int locate_all(struct session *s)
 {
 	const struct dolania_options *o = s->o;
@@ -241,7 +256,7 @@ int locate_all(struct session *s)
 		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "--loopback: %s is not there; 'make loopback' builds it",
 				    s->paths.loopback);
 	if (open_part(s, o->kernel, locate_kernel(s), "the guest kernel", &s->fd.kernel) < 0 ||
-	    open_part(s, o->initrd, s->paths.initrd, "init", &s->fd.initrd) < 0)
+	    open_part(s, o->initrd, s->paths.initrd, "init", &s->fd.initrd) < 0 || check_initrd(s) < 0)
 		return -1;
 	return open_kvm(s);
 }
