@@ -234,6 +234,29 @@ def test_an_archive_is_kept_as_it_is():
         assert (r.code, r.reason) == (125, "usage") and b"is there already" in r.err and content(d, "o.tar") == before, r
 
 
+def test_what_took_the_archives_place_stays():
+    """Found in review: where nothing was collected, the archive was removed by its name."""
+    with scratch() as d:
+        with subprocess.Popen([DOLANIA, "run", "--out", f"{d}/o.tar", "-c", "echo up; sleep 1000"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as p:
+            assert p.stdout.readline() == b"up\n"
+            os.rename(f"{d}/o.tar", f"{d}/mine.tar")
+            with open(f"{d}/o.tar", "wb") as f:
+                f.write(b"precious")
+            p.send_signal(signal.SIGTERM)
+            assert p.wait(30 * SLOWNESS) == -signal.SIGTERM
+        assert content(d, "o.tar") == b"precious"
+
+
+def test_under_a_policy_that_names_its_runtimes():
+    """Found by a user: the second VM's image, known by its path then, was not among the names."""
+    with scratch() as d:
+        for out in ("o", "o.tar"):
+            r = run("--policy", "provisional", "--out", f"{d}/{out}", "-c", "echo x > /out/x; exit 3")
+            assert (r.code, r.reason, r.err) == (3, "exited", b"") and r.result["out"]["complete"], r
+        assert content(d, "o", "x") == b"x\n"
+
+
 def test_without_it_nothing_changes():
     """/out is a little memory, there is one disk, and no second VM."""
     r = run("-c", "echo x > /out/f && grep -c ' /out tmpfs' /proc/mounts")

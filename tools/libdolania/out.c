@@ -205,6 +205,15 @@ void out_return(struct session *s)
 	tell(s, host_is_fine);
 }
 
+/* Made by us, and nothing was written to it; what somebody put in its place meanwhile stays. */
+static void remove_own(const char *path, int file)
+{
+	struct stat own, there;
+
+	if (fstat(file, &own) == 0 && lstat(path, &there) == 0 && own.st_dev == there.st_dev && own.st_ino == there.st_ino)
+		(void)unlink(path);
+}
+
 void out_release(struct session *s)
 {
 	if (s->out == NULL)
@@ -212,11 +221,9 @@ void out_release(struct session *s)
 	if (s->out->extractor.pid > 0)
 		(void)extractor_finish(&s->out->extractor, s->o->signal_fd, &s->cancel_signal,
 				       &(struct dolania_out){ .listed = 0 });
-	/* Made by us, and nothing was written to it. */
-	if (s->out->file >= 0) {
-		fd_close(&s->out->file);
-		(void)unlink(s->o->out);
-	}
+	if (s->out->file >= 0)
+		remove_own(s->o->out, s->out->file);
+	fd_close(&s->out->file);
 	free(s->out);
 	s->out = NULL;
 }
