@@ -11,6 +11,7 @@
 #include "cgroup.h"
 #include "text.h"
 
+enum { KERNEL_THREADS = 96 };	/* and init; there are some 40 */
 #define GROUPS "/cg"		/* in the initramfs: the script never sees it */
 
 static int write_at(int dir, const char *name, const char *value)
@@ -61,6 +62,9 @@ int cgroup_limit(const struct cgroup *g, const struct wire_job *h, struct fault 
 		error = write_at(g->dir, "memory.oom.group", "1");
 	if (error == 0)
 		error = limit(g, "pids.max", h->pids);
+	/* The kernel numbers 4096 processes unless it is told otherwise, its own among them. */
+	if (error == 0 && h->pids > 4096 - KERNEL_THREADS)
+		error = write_at(AT_FDCWD, "/proc/sys/kernel/pid_max", "32768");
 	return error == 0 ? 0 : fault(f, WIRE_STEP_CGROUP, error);
 }
 

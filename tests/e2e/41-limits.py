@@ -292,3 +292,10 @@ def test_a_limit_on_output_is_in_time():
         assert r.reason == "output_limit", r
         assert b"late" not in r.out
         assert used(r, "wall_ns")["host"] < 50 * 10**9
+
+
+def test_as_many_processes_as_pids_allows_have_a_number():
+    """Found in review: the guest's kernel had 4096, and a fork beyond failed without being counted."""
+    for pids, there_are in ((4000, 4096), (4001, 32768), (32768, 32768)):
+        r = run("--pids", str(pids), "-c", "cat /proc/sys/kernel/pid_max")
+        assert r.text == f"{there_are}\n", (pids, r)
