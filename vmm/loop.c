@@ -3,8 +3,8 @@
  * The run loop: enter the guest, answer its exit, until the run is over.
  *
  * One thread, no handler, no race: SIGIO (a pipe became ready), SIGALRM (the
- * wall limit), SIGVTALRM (CPU time) and SIGTERM (cancel, or the supervisor died) are always blocked,
- * and unblocked by KVM only inside KVM_RUN.  A signal that arrives at any
+ * wall limit), SIGVTALRM (CPU time), SIGTERM (cancel, or the supervisor died) and SIGTSTP (wait for
+ * SIGCONT) are always blocked, and unblocked by KVM only inside KVM_RUN.  A signal that arrives at any
  * other moment stays pending and makes the next KVM_RUN return at once.
  *
  * What the guest controls here: the exit reason's details (addresses, ports,
@@ -293,6 +293,21 @@ static void handle_exit(struct run *r)
 	end_stuck(r, "KVM left the guest for a reason outside our table");
 }
 
+/* Not a real stop: in that the supervisor's end, SIGTERM, could not wake us. */
+static void wait_for_cont(struct run *r)
+{
+	sigset_t wake;
+	int sig;
+
+	sigemptyset(&wake);
+	sigaddset(&wake, SIGCONT);
+	sigaddset(&wake, SIGTERM);
+	while ((sig = sigwaitinfo(&wake, NULL)) < 0 && errno == EINTR)
+		;
+	if (sig != SIGCONT)
+		run_end(r, REPORT_END_CANCELLED, 0, "");
+}
+
 static void drain_signals(struct run *r)
 {
 	static const struct timespec now = { 0, 0 };
@@ -305,6 +320,8 @@ static void drain_signals(struct run *r)
 			run_end(r, REPORT_END_CPU_LIMIT, 0, "");
 		else if (sig == SIGTERM)
 			run_end(r, REPORT_END_CANCELLED, 0, "");
+		else if (sig == SIGTSTP)
+			wait_for_cont(r);
 		else if (sig == SIGIO)
 			r->pump_due = true;
 	}

@@ -66,8 +66,10 @@ static enum err setup_signals(struct run *r)
 	sigaddset(&r->signals, SIGALRM);
 	sigaddset(&r->signals, SIGVTALRM);
 	sigaddset(&r->signals, SIGTERM);
-	/* The terminal's signals are the supervisor's to act on; SIGPIPE is EPIPE. */
+	sigaddset(&r->signals, SIGTSTP);
+	/* The terminal's signals are the supervisor's to act on; SIGPIPE is EPIPE; SIGCONT is waited for in loop.c. */
 	blocked = r->signals;
+	sigaddset(&blocked, SIGCONT);
 	sigaddset(&blocked, SIGINT);
 	sigaddset(&blocked, SIGQUIT);
 	sigaddset(&blocked, SIGHUP);

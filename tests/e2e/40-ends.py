@@ -4,12 +4,13 @@ The guest has no say in when it ends: 'late_ns' is how long after the limit (by
 the host's clock) the last guest instruction may have run.
 """
 import os
+import shutil
 import signal
 import subprocess
 import tempfile
 import time
 
-from lib import DOLANIA, SLOWNESS, guest_with, hostile, in_time, read_result, run, wall_s
+from lib import DOLANIA, SLOWNESS, TOP, guest_with, hostile, in_time, read_result, run, wall_s
 
 FIRST = "echo partial; printf 'no newline'; echo oops >&2; "
 KEPT = b"partial\nno newline"
@@ -125,6 +126,40 @@ def test_wall_limit_with_a_reader_that_does_not_read():
             assert p.returncode == 124
         assert set(out) <= set(b"y\n")
         assert read_result(path).reason == "wall_limit"
+
+
+def test_a_cancel_with_a_reader_that_does_not_read():
+    """Found in review: one signal ended the VM, and dolania waited for the reader until the next one."""
+    with tempfile.TemporaryDirectory() as d:
+        path = os.path.join(d, "result")
+        with subprocess.Popen([DOLANIA, "run", "--result", path, "-c", "echo up >&2; yes"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as p:
+            assert p.stderr.readline() == b"up\n"
+            time.sleep(1)
+            p.send_signal(signal.SIGTERM)
+            assert p.wait(15 * SLOWNESS) == -signal.SIGTERM
+            out = p.stdout.read()
+        r = read_result(path)
+        assert r.reason == "cancelled" and len(out) == r.result["host"]["streams"]["stdout"]["delivered_bytes"], (len(out), r)
+
+
+@hostile
+def test_a_vmm_that_says_it_ended_and_does_not_is_no_wall_limit():
+    """Found in review: the script was told to have been too slow."""
+    with tempfile.TemporaryDirectory() as d:
+        os.makedirs(f"{d}/bin")
+        os.makedirs(f"{d}/libexec/dolania")
+        os.symlink(f"{TOP}/build/share", f"{d}/share")
+        shutil.copy2(DOLANIA, f"{d}/bin/dolania")
+        for name in os.listdir(f"{TOP}/build/libexec/dolania"):
+            if name != "dolania-vmm":
+                shutil.copy2(f"{TOP}/build/libexec/dolania/{name}", f"{d}/libexec/dolania/")
+        subprocess.run(["gcc", "-static", f"-I{TOP}", "-o", f"{d}/libexec/dolania/dolania-vmm",
+                        f"{TOP}/tests/e2e/guests/vmm-that-stays.c"], check=True)
+        p = subprocess.run([f"{d}/bin/dolania", "run", "--memory", "16M", "--tmp", "1M", "--result", f"{d}/r", "-c", "true"],
+                           capture_output=True, timeout=50 * SLOWNESS, check=False)
+        r = read_result(f"{d}/r")
+        assert (p.returncode, r.reason) == (121, "vmm_fault") and b"did not end" in p.stderr, (p, r)
 
 
 def test_wall_limit_of_a_guest_that_ignores_interrupts():

@@ -1,9 +1,11 @@
 """The command on a terminal: Ctrl-Z and fg, Ctrl-C, and what the guest may send to it."""
+import ctypes
 import os
 import pty
 import re
 import select
 import signal
+import subprocess
 import tempfile
 import time
 
@@ -45,6 +47,35 @@ class Terminal:
             assert left > 0, f"no {pattern!r} in {self.seen!r}"
             if select.select([self.fd], [], [], left)[0]:
                 self.seen += os.read(self.fd, 65536)
+
+
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [int(x) for x in f.read().split()]
+
+
+def stat_of(pid):
+    """From the state on; "X" if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as f:
+            return f.read().rpartition(") ")[2].split()
+    except FileNotFoundError:
+        return ["X"]
+
+
+def state(pid):
+    return stat_of(pid)[0]
+
+
+def cpu_ticks(pid):
+    return sum(map(int, stat_of(pid)[11:13]))
+
+
+def wait_until(true, limit_s=5):
+    deadline = time.monotonic() + limit_s * SLOWNESS
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_ctrl_z_and_fg():
@@ -123,3 +154,29 @@ def test_terminal_is_not_passed_as_stdin():
         t.type(f"{DOLANIA} run -c 'read x; echo \"got=$x.\"'; echo sta''tus=$?.\n")
         got = t.expect(rb"status=0\.")
         assert b"got=." in got, got
+
+
+def test_a_vm_that_waits_after_ctrl_z_ends_with_its_supervisor():
+    """Found in review: it was really stopped, and stayed so where no init takes orphans of another session.
+
+    As in a container whose first process is a shell: we inherit it, from our own session.
+    """
+    pr_set_child_subreaper = 36
+    libc = ctypes.CDLL(None)
+    libc.prctl(pr_set_child_subreaper, 1)
+    try:
+        with subprocess.Popen([DOLANIA, "run", "-c", "echo up; while :; do :; done"], stdout=subprocess.PIPE,
+                              process_group=0) as p:    # one that can be stopped: not an orphan
+            assert p.stdout.readline() == b"up\n"
+            vmm = children(p.pid)[0]
+            p.send_signal(signal.SIGTSTP)
+            wait_until(lambda: state(p.pid) == "T")
+            time.sleep(0.3)
+            used = cpu_ticks(vmm)
+            time.sleep(0.5)
+            assert cpu_ticks(vmm) == used, "the guest goes on"
+            p.kill()
+        wait_until(lambda: state(vmm) in "ZX", 15)
+        os.waitpid(vmm, 0)
+    finally:
+        libc.prctl(pr_set_child_subreaper, 0)

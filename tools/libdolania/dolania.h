@@ -169,6 +169,7 @@ struct dolania_result {
 	char run_id[33];
 	enum dolania_reason reason;
 	int code;			/* see enum dolania_reason */
+	bool by_init;			/* boot_failed, by the word of the guest's init alone */
 	char message[DOLANIA_LINE];	/* one line, "" for a normal end; no "dolania: " */
 	char detail[REPORT_LOG_BYTES * 4 + 1];	/* more of it, maybe lines; maybe "" */
 	char note[DOLANIA_NOTES][DOLANIA_LINE];	/* "" ends them */

@@ -68,7 +68,7 @@ struct session {
 	pid_t pid;
 	int pidfd;
 	uint64_t oom_kills_before;
-	enum { KILL_NONE, KILL_WALL, KILL_CANCEL } killed_for;
+	enum { KILL_NONE, KILL_WALL, KILL_CANCEL, KILL_WIPE } killed_for;
 	enum dolania_reason policy_end;	/* the policy ended it, for policy_why; DOLANIA_NOT_RUN: it did not */
 	char policy_why[DOLANIA_LINE];
 	int cancel_signal;		/* 0: not cancelled */
@@ -235,6 +235,7 @@ void stream_read(struct stream *t);		/* the pipe is readable */
 void stream_write(struct stream *t);		/* the reader takes something */
 void stream_take(struct stream *t, const void *bytes, size_t n);	/* <= 32 KiB, pending empty */
 void stream_end(struct stream *t);		/* no more will come */
+void stream_finish(struct stream *t, struct report *page, unsigned ring);	/* the VMM is gone: what its ring still holds */
 void stream_hang_up(struct stream *t);		/* the reader left */
 void stream_drop(struct stream *t);		/* forget what is pending */
 void stream_release(struct stream *t);

@@ -17,7 +17,7 @@ static json_t *result_end(const struct dolania_result *r, int status)
 	json_t *notes = json_array();
 
 	json_set_text(end, "reason", dolania_reason_name(r->reason));
-	json_set_text(end, "by", dolania_reason_by_guest(r->reason) ? "guest" : "host");
+	json_set_text(end, "by", dolania_reason_by_guest(r->reason) || r->by_init ? "guest" : "host");
 	switch (r->reason) {
 	case DOLANIA_EXITED: case DOLANIA_SIGNALED: case DOLANIA_CANCELLED: case DOLANIA_VMM_FAULT:
 	case DOLANIA_NOT_FOUND: case DOLANIA_NOT_EXECUTABLE:

@@ -222,3 +222,28 @@ void stream_release(struct stream *t)
 	explicit_bzero(t->raw, t->clean ? sizeof(t->raw) : 0);
 	explicit_bzero(t->pending, t->most);
 }
+
+/* What the pipe had no room for lies in the ring.  True when all was taken. */
+static bool take_ring(struct stream *t, struct report *page, unsigned ring)
+{
+	const unsigned char *data = (unsigned char *)page + REPORT_RING_OFF + ring * REPORT_RING_BYTES;
+	struct report_ring *r = &page->ring[ring];
+	uint64_t left = r->head - r->tail;
+	size_t at = (size_t)(r->tail % REPORT_RING_BYTES), n;
+
+	if (left == 0 || left > REPORT_RING_BYTES || t->stats->closed)
+		return true;		/* more than fits is no count: verdict.c says so */
+	n = left < STREAM_CHUNK_BYTES ? (size_t)left : STREAM_CHUNK_BYTES;
+	if (n > REPORT_RING_BYTES - at)
+		n = REPORT_RING_BYTES - at;
+	r->tail += n;
+	stream_take(t, data + at, n);
+	return left == n;
+}
+
+void stream_finish(struct stream *t, struct report *page, unsigned ring)
+{
+	while (t->pipe < 0 && !t->drained && !stream_is_full(t))
+		if (take_ring(t, page, ring))
+			stream_end(t);
+}

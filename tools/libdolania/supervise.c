@@ -30,6 +30,7 @@
 #define SETUP_NS (5 * NS_PER_S)
 #define WIPE_NS (10 * NS_PER_S)		/* and more for much RAM: an emulated host is slow */
 #define WIPE_NS_PER_BYTE 16
+#define READER_NS (2 * NS_PER_S)	/* for a reader to take something, after a cancel */
 #define DOUBT_NS (2 * NS_PER_S)		/* a guest not up by then makes us ask KVM */
 
 enum slot { SIGNALS, PROCESS, NOTICE, LOG, STDIN_FROM, STDIN_TO, OUT_FROM, OUT_TO, ERR_FROM, ERR_TO, SLOTS };
@@ -40,8 +41,9 @@ struct loop {
 	enum progress_place out_place, err_place;
 	struct pollfd p[SLOTS];
 	bool gone;			/* the VMM was reaped */
-	bool abandon;			/* cancelled again while output waits for its reader */
+	bool abandon;			/* cancelled, and output waits for its reader */
 	uint64_t cancel_at, resumed_at, ended_at;
+	uint64_t taken, taken_at;	/* bytes of output, once it is gone; and when that was last more */
 	struct input in;
 	char log[1024];
 	size_t log_bytes;
@@ -72,6 +74,30 @@ static uint64_t kill_at(const struct loop *l, uint64_t due)
 	return due + (phase(l) == REPORT_SETUP ? SETUP_NS : GRACE_NS);
 }
 
+/* What waits for a slow reader is lost, and that is no success. */
+static void abandon(struct loop *l)
+{
+	l->abandon = l->s->abandoned = true;
+}
+
+/* Who cancels waits no longer for a reader that takes nothing.  The poll timeout, once the VMM is gone. */
+static int mind_the_reader(struct loop *l)
+{
+	uint64_t taken = l->out.stats->delivered_bytes + l->err.stats->delivered_bytes, now = now_ns();
+
+	if (l->s->cancel_signal == 0 || l->abandon)
+		return -1;
+	if (taken != l->taken || l->taken_at < l->resumed_at) {
+		l->taken = taken;
+		l->taken_at = now;
+	}
+	if (now >= l->taken_at + READER_NS) {
+		abandon(l);
+		return 0;
+	}
+	return (int)((l->taken_at + READER_NS - now) / NS_PER_MS) + 1;
+}
+
 /* Kills what is late; returns the poll timeout until the next such moment. */
 static int mind_the_clock(struct loop *l)
 {
@@ -81,17 +107,19 @@ static int mind_the_clock(struct loop *l)
 	uint64_t next = wall == 0 || (cancel != 0 && cancel < wall) ? cancel : wall;
 	uint64_t now;
 
+	if (l->gone)
+		return mind_the_reader(l);
 	/* Once it says that its guest runs no more it gets time to wipe, from then on, whatever the limits. */
 	if (l->ended_at == 0 && phase(l) >= REPORT_ENDED)
 		l->ended_at = now_ns();
 	if (l->ended_at != 0)
 		next = (l->ended_at > l->resumed_at ? l->ended_at : l->resumed_at) + WIPE_NS +
 		       s->ram_bytes * WIPE_NS_PER_BYTE;
-	if (l->gone || next == 0 || s->r->vmm_killed)
+	if (next == 0 || s->r->vmm_killed)
 		return -1;
 	now = now_ns();
 	if (now >= next) {
-		s->killed_for = next == cancel ? KILL_CANCEL : KILL_WALL;
+		s->killed_for = l->ended_at != 0 ? KILL_WIPE : next == cancel ? KILL_CANCEL : KILL_WALL;
 		s->r->vmm_killed = true;
 		kill(s->pid, SIGKILL);
 		return -1;
@@ -119,7 +147,7 @@ static int doubt_kvm(struct loop *l, int timeout)
 	return 0;
 }
 
-/* Ctrl-Z: the VMM first, then we ourselves, as the signal would have done. */
+/* Ctrl-Z: the VMM first, which waits for SIGCONT or our end; then we ourselves, as the signal would have done. */
 static void stop(struct loop *l)
 {
 	struct sigaction deflt = { .sa_handler = SIG_DFL }, old;
@@ -127,7 +155,7 @@ static void stop(struct loop *l)
 
 	progress_clear(l->s->progress);
 	if (!l->gone)
-		kill(l->s->pid, SIGSTOP);
+		kill(l->s->pid, SIGTSTP);
 	sigemptyset(&tstp);
 	sigaddset(&tstp, SIGTSTP);
 	sigaction(SIGTSTP, &deflt, &old);
@@ -145,8 +173,7 @@ static void cancel(struct loop *l, int sig)
 	struct session *s = l->s;
 
 	if (l->gone) {
-		/* What waits for a slow reader is lost, and that is no success. */
-		l->abandon = s->abandoned = true;
+		abandon(l);
 		if (s->cancel_signal == 0)
 			s->cancel_signal = sig;
 		return;
@@ -278,7 +305,7 @@ static void reap(struct loop *l)
 	while (wait4(s->pid, &s->r->vmm_wait_status, 0, &s->r->vmm_usage) < 0 && errno == EINTR)
 		;
 	l->gone = true;
-	s->r->ended_ns = now_ns();
+	s->r->ended_ns = l->taken_at = now_ns();
 	input_end(&l->in);
 }
 
@@ -307,37 +334,12 @@ static void act(struct loop *l)
 	}
 }
 
-/* What the pipe had no room for lies in the ring.  True when all was taken. */
-static bool take_ring(struct loop *l, struct stream *t, unsigned ring)
-{
-	const unsigned char *data = (unsigned char *)l->s->page + REPORT_RING_OFF + ring * REPORT_RING_BYTES;
-	struct report_ring *r = &l->s->page->ring[ring];
-	uint64_t left = r->head - r->tail;
-	size_t at = (size_t)(r->tail % REPORT_RING_BYTES), n;
-
-	if (left == 0 || left > REPORT_RING_BYTES || t->stats->closed)
-		return true;		/* more than fits is no count: verdict.c says so */
-	n = left < STREAM_CHUNK_BYTES ? (size_t)left : STREAM_CHUNK_BYTES;
-	if (n > REPORT_RING_BYTES - at)
-		n = REPORT_RING_BYTES - at;
-	r->tail += n;
-	stream_take(t, data + at, n);
-	return left == n;
-}
-
-static void finish_stream(struct loop *l, struct stream *t, unsigned ring)
-{
-	while (t->pipe < 0 && !t->drained && !stream_is_full(t))
-		if (take_ring(l, t, ring))
-			stream_end(t);
-}
-
 static bool is_over(struct loop *l)
 {
 	if (!l->gone)
 		return false;
-	finish_stream(l, &l->out, l->s->collecting != NULL ? 2 : 0);
-	finish_stream(l, &l->err, 1);
+	stream_finish(&l->out, l->s->page, l->s->collecting != NULL ? 2 : 0);
+	stream_finish(&l->err, l->s->page, 1);
 	if (l->abandon) {
 		stream_drop(&l->out);
 		stream_drop(&l->err);
@@ -365,7 +367,7 @@ void supervise(struct session *s)
 
 	l.s = s;
 	l.gone = l.abandon = false;
-	l.cancel_at = l.resumed_at = l.ended_at = 0;
+	l.cancel_at = l.resumed_at = l.ended_at = l.taken = 0;
 	l.log_bytes = 0;
 	input_init(&l.in, o->stdin_fd, s->fd.in[1]);
 	s->fd.in[1] = -1;

@@ -231,6 +231,8 @@ void verdict(struct session *s)
 	lost_output(s, "stderr", r->err.error);
 	if (r->vmm_killed && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)
 		by_report(s);		/* it had its verdict, and was late with the wipe */
+	else if (r->vmm_killed && s->killed_for == KILL_WIPE)
+		session_fail(s, DOLANIA_VMM_FAULT, "the VMM said that its guest runs no more, not why, and did not end");
 	else if (r->vmm_killed && s->killed_for == KILL_WALL)
 		wall_limit(s);
 	else if (r->vmm_killed)

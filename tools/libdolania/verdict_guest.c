@@ -147,6 +147,7 @@ void verdict_guest_exit(struct session *s)
 		session_fail(s, DOLANIA_PROTOCOL_VIOLATION, "init said that it failed, after the script had started");
 		return;
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_INIT_FAILED) {
+		s->r->by_init = true;	/* nobody else can tell that no script ran */
 		init_failed(s, v);
 		return;
 	} else {

@@ -88,6 +88,14 @@ CASE(control_exit_unready)
 	exit_with(3);
 }
 
+/* The same before that: it is told as the guest's word. */
+CASE(control_init_failed_early)
+{
+	ready();
+	control_send(WIRE_EXIT, WIRE_KIND_INIT_FAILED, 5);
+	SURVIVED();
+}
+
 /* A guest that blames the host for its own end, after the script had started. */
 CASE(control_init_failed_late)
 {

@@ -251,6 +251,8 @@ CASES = [
     Case("control_signal_65", "killed by signal 65", hostile("vsock_protocol", 2), vsock=(48, 4, 4)),
     Case("control_exit_unready", "an end before init was ready: the guest's word, as any end", exited(3),
          vsock=(47, 3, 3), port__control=128),
+    Case("control_init_failed_early", "init says that it failed: by its word alone no script ran",
+         End("`boot_failed` by the guest", "boot_failed", by="guest"), vsock=(48, 4, 4)),
     Case("control_init_failed_late", "init blames the host after the script has started",
          hostile("vsock_protocol", 6), vsock=(49, 5, 5)),
     Case("control_numbers", "an end whose every number is 2^64 - 1",
