@@ -32,6 +32,7 @@ BAD = [
     (like("[limits]\nmemory = 5Q\n"), ["p.ini:4:", "memory = 5Q"]),
     (like("[limits]\npids = 0\n"), ["p.ini:4:", "pids = 0"]),
     (like("[limits]\npids = -3\n"), ["p.ini:4:", "pids = -3"]),
+    (like("[limits]\npids = 32769\n"), ["p.ini:4:", "pids = 32769", "must be a number from 1 to 32768"]),
     (like("[limits]\nwall = 5s\nwall = 6s\n"), ["p.ini:5:", "wall"]),
     (like("[limits]\nwall = 5s\ncpu-time = 9s\n"), ["p.ini:5:", "cpu-time = 9s", "wall = 5s"]),
     (like("[allow]\nraise = wall tmp\n"), ["p.ini:4:", "commas"]),

@@ -55,3 +55,11 @@ def test_a_file_that_is_no_image():
     with scratch() as d:
         path = write_file(d, "x.erofs", "text\n" * 1000)
         refused("run", "--runtime", path, "-c", "true", words=[f"{path}: not an EROFS image", "dolania-image"])
+
+
+def test_more_processes_than_the_guest_can_number():
+    """Its kernel's pids.max takes 32768: what is above was let through, and the guest did not get up."""
+    for pids in ("32769", "4194304", "99999999999999999999999"):
+        refused("run", "--pids", pids, "-c", "true", words=[f"--pids {pids}: must be a number from 1 to 32768"])
+    # the most there can be is taken: what is told is the next error
+    refused("run", "--pids", "32768", "--chdir", "x", "-c", "true", words=["--chdir x"])

@@ -55,7 +55,7 @@ static const struct setting table[SETTINGS] = {
 		FIELD(output_bytes),
 	},
 	[SETTING_PIDS] = {
-		"pids", NULL, "pids", SETTING_COUNT, false, 128, 1, 4194304,
+		"pids", NULL, "pids", SETTING_COUNT, false, 128, 1, 32768,	/* what its kernel's pids.max takes */
 		"processes and threads at once", "the guest's cgroup",
 		"fork fails in the script (EAGAIN), and a note counts it", FIELD(pids),
 	},
