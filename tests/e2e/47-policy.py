@@ -1,28 +1,13 @@
 """Policies, where a VM is needed to see that they hold: the site's ceiling, what may be executed, kills, and how the
 end is told to a judge."""
-import contextlib
 import os
 import signal
 import subprocess
 
-from lib import DOLANIA, SLOWNESS, dolania, guest_with, hostile, needs, private_dev, run, scratch, wall_s, write_file
+from lib import DOLANIA, SLOWNESS, dolania, guest_with, hostile, needs, private_dev, run, scratch, site, wall_s, write_file
 
 PYTHON = "build/share/dolania/images/python.erofs"
 S = 10 ** 9
-
-
-@contextlib.contextmanager
-def site(text, mode=0o644, directory_mode=0o755, policies=None):
-    """What runs dolania where /etc/dolania/site.ini says this: in a mount namespace of its own, so that the machine's
-    /etc stays as it is."""
-    with scratch() as d:
-        os.makedirs(f"{d}/dolania/policies")
-        for name, content in {"site.ini": text, **{f"policies/{n}": t for n, t in (policies or {}).items()}}.items():
-            write_file(d, f"dolania/{name}", content)
-        script = (f"set -e; mkdir -p {d}/etc; mount -t tmpfs -o mode=755 none {d}/etc; cp /etc/passwd /etc/group {d}/etc; "
-                  f"cp -r {d}/dolania {d}/etc/; chmod {mode:o} {d}/etc/dolania/site.ini; "
-                  f"chmod {directory_mode:o} {d}/etc/dolania; mount --bind {d}/etc /etc; exec \"$@\"")
-        yield ("unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c", script, "sh")
 
 
 CEILING = """[limits]

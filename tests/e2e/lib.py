@@ -71,9 +71,9 @@ class Run:
                 f"  stdout {cut(self.out)!r}\n  stderr {cut(self.err)!r}\n  result {json.dumps(self.result)}")
 
 
-def command(*args):
+def command(*args, before=()):
     """Calls dolania where no VM is made: what it says is text."""
-    return subprocess.run([DOLANIA, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+    return subprocess.run([*before, DOLANIA, *map(str, args)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           errors="surrogateescape", timeout=60, check=False)
 
 
@@ -248,6 +248,20 @@ def made(out, inputs, commands):
                 subprocess.run(command, check=True)
             os.replace(new, out)
     return out
+
+
+@contextlib.contextmanager
+def site(text, mode=0o644, directory_mode=0o755, policies=None):
+    """What runs dolania where /etc/dolania/site.ini says this: in a mount namespace of its own, so that the machine's
+    /etc stays as it is."""
+    with scratch() as d:
+        os.makedirs(f"{d}/dolania/policies")
+        for name, content in {"site.ini": text, **{f"policies/{n}": t for n, t in (policies or {}).items()}}.items():
+            write_file(d, f"dolania/{name}", content)
+        script = (f"set -e; mkdir -p {d}/etc; mount -t tmpfs -o mode=755 none {d}/etc; cp /etc/passwd /etc/group {d}/etc; "
+                  f"cp -r {d}/dolania {d}/etc/; chmod {mode:o} {d}/etc/dolania/site.ini; "
+                  f"chmod {directory_mode:o} {d}/etc/dolania; mount --bind {d}/etc /etc; exec \"$@\"")
+        yield ("unshare", "-m" if os.geteuid() == 0 else "-rm", "sh", "-c", script, "sh")
 
 
 def private_dev(directory, kvm):

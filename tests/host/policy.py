@@ -3,7 +3,7 @@ import os
 import random
 import tempfile
 
-from lib import TOP, command
+from lib import TOP, command, site
 
 SITE = "/etc/dolania/site.ini"
 
@@ -35,6 +35,7 @@ BAD = [
     (like("[limits]\npids = 32769\n"), ["p.ini:4:", "pids = 32769", "must be a number from 1 to 32768"]),
     (like("[limits]\nwall = 5s\nwall = 6s\n"), ["p.ini:5:", "wall"]),
     (like("[limits]\nwall = 5s\ncpu-time = 9s\n"), ["p.ini:5:", "cpu-time = 9s", "wall = 5s"]),
+    (like("[limits]\ncpu-time = 61s\n"), ["p.ini:4:", "cpu-time = 61s", "wall = 60s"]),
     (like("[allow]\nraise = wall tmp\n"), ["p.ini:4:", "commas"]),
     (like("[allow]\nraise = any, wall\n"), ["p.ini:4:", "'any' stands alone"]),
     (like("[allow]\nraise = memori\n"), ["p.ini:4:", "'memori'", "did you mean 'memory'?"]),
@@ -57,6 +58,7 @@ BAD = [
     (like("[limits]\nwall = " + "1" * 300 + "\n"), ["p.ini:4:", "190 bytes"]),
     (like("[limits]\nwall = 1s\x1b[2J\n"), ["p.ini:4:", "control character"]),
     ("[policy]\nlike = nosuch\n", ["p.ini:2:", "unknown policy 'nosuch'"]),
+    ("[policy]\nlike = frobnicate\n", ["p.ini:2: like: unknown policy 'frobnicate'; there are: provisional, standard, trusted\n"]),
     ("[policy]\nlike = standart\n", ["did you mean 'standard'?"]),
     ("[policy]\nlike = ../standard\n", ["p.ini:2:", "name of one installed policy"]),
     (b"\x00" * 100, ["control character"]),
@@ -80,6 +82,61 @@ def test_good_files():
                  like("[allow]\nraise = none\noptions = none\n[kill]\nevents = S1, exit_storm\noutput = yes\n")):
         status, said = check(text)
         assert status == 0, (text, said)
+
+
+def test_a_shorter_wall_is_no_quarrel_with_an_inherited_cpu_time():
+    status, said = check("[policy]\nlike = provisional\n[limits]\nwall = 10s\n")
+    assert (status, said) == (0, ""), said
+    # it is no licence for what a policy that it is like says itself
+    with site("", policies={"torn.ini": like("[limits]\nwall = 5s\ncpu-time = 9s\n"),
+                            "heir.ini": "[policy]\nlike = torn\n"}) as before:
+        r = command("policy", "check", "heir", before=before)
+        assert r.returncode == 125 and "heir.ini:2: like: /etc/dolania/policies/torn.ini:5: cpu-time = 9s" in r.stderr, r
+
+
+def test_what_is_shown_under_a_ceiling_can_be_read_again():
+    with tempfile.TemporaryDirectory() as d, site("[limits]\nwall = 30s\npids = 5\n[allow]\nruntimes = base\n") as before:
+        for name in ("provisional", "standard", "trusted"):
+            r = command("policy", "show", name, before=before)
+            assert r.returncode == 0 and "wall = 30s ; this site has a ceiling\n" in r.stdout, r
+            assert ("cpu-time = 30s ; as wall: 60s could never be reached\n" in r.stdout) == (name == "provisional"), r
+            with open(f"{d}/shown.ini", "w", encoding="utf-8") as f:
+                f.write(r.stdout)
+            r = command("policy", "check", f"{d}/shown.ini", before=before)
+            assert (r.returncode, r.stderr) == (0, ""), r
+
+
+def test_the_sites_file_is_checked_as_what_it_is():
+    """By any of its names; `default` may stand in it, and in no other."""
+    text = "[policy]\ndefault = provisional\n[limits]\nwall = 30s\n"
+    with site(text) as before:
+        for path in (SITE, "/etc/../etc/dolania/site.ini"):
+            r = command("policy", "check", path, before=before)
+            assert (r.returncode, r.stderr) == (0, ""), r
+    status, said = check(text)
+    assert status == 125 and f"p.ini:2: default belongs into the site's file, {SITE}" in said, said
+    for line, words in (("default = nosuch", f"{SITE}:2: default: unknown policy 'nosuch'; there are: provisional, standard, trusted\n"),
+                        ("like = standard", f"{SITE}:2: like has no meaning in a site's file")):
+        with site(f"[policy]\n{line}\n") as before:
+            r = command("policy", "check", SITE, before=before)
+            assert r.returncode == 125 and words in r.stderr, r
+    with site("[allow]\nruntimes = base, pyhton\n") as before:
+        r = command("policy", "check", SITE, before=before)
+        assert r.returncode == 0 and f"note: {SITE}:2: runtimes: there is no image 'pyhton'" in r.stderr, r
+
+
+def test_doctor_looks_at_the_sites_file():
+    """What makes every run end with 125 is not "Runs can work here"."""
+    for kwargs, words in (({"text": "[limits]\nwal = 1s\n"}, f"policy: {SITE}:2: unknown key 'wal' under [limits]"),
+                          ({"text": "", "mode": 0o777}, f"policy: {SITE}: others than root can write it"),
+                          ({"text": "[policy]\ndefault = nosuch\n"}, f"policy: {SITE}:2: default: unknown policy 'nosuch'")):
+        with site(**kwargs) as before:
+            r = command("doctor", before=before)
+            assert r.returncode == 1 and f"MISSING  {words}" in r.stdout, r
+            assert r.stdout.endswith("A run cannot work here yet: see MISSING above.\n"), r
+    with site("[policy]\ndefault = provisional\n") as before:
+        assert f"OK       policy: provisional, under the ceiling of {SITE}\n" in command("doctor", before=before).stdout
+    assert "OK       policy: " in command("doctor").stdout
 
 
 def test_a_runtime_that_is_not_here_is_noted():

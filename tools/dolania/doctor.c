@@ -258,6 +258,22 @@ static void check_tools(struct checkup *c)
 	check_tool(c, "mke2fs", "--out and --scratch need it: sudo apt install e2fsprogs");
 }
 
+/* What a run without options would be refused for, whatever the host can do. */
+static void check_policy(struct checkup *c)
+{
+	static struct dolania_policy site, policy;
+	const char *const *options = options_of_policies();
+	char error[DOLANIA_LINE], found[DOLANIA_LINE];
+
+	if (policy_site(&site, options, error) < 0 || policy_load(&policy, NULL, &site, options, error) < 0) {
+		line(c, BROKEN, "policy", error, "every run is refused until that is mended");
+		return;
+	}
+	snprintf(found, sizeof(found), "%s%s", policy.name,
+		 site.file[0] != '\0' ? ", under the ceiling of " POLICY_SITE : "");
+	line(c, FINE, "policy", found, "");
+}
+
 int doctor(void)
 {
 	struct checkup c = { false };
@@ -269,6 +285,7 @@ int doctor(void)
 	check_memory(&c);
 	check_tools(&c);
 	check_jail(&c);
+	check_policy(&c);
 	check_cache(&c);
 	printf(c.broken ? "\nA run cannot work here yet: see MISSING above.\n" : "\nRuns can work here.\n");
 	return c.broken ? 1 : 0;

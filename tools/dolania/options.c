@@ -216,7 +216,6 @@ bool options_at(size_t n, const char **name, bool *takes_value)
 void options_apply_policy(struct command *c)
 {
 	const char *const *names = options_of_policies();
-	const char *name = c->policy_name;
 	char error[DOLANIA_LINE] = "";
 
 	if (c->error[0] != '\0')
@@ -224,12 +223,9 @@ void options_apply_policy(struct command *c)
 	c->policy = calloc(2, sizeof(*c->policy));
 	if (c->policy == NULL)
 		option_wrong(c, "no memory for the policy");
-	else if (policy_site(&c->policy[1], names, error) == 0) {
-		if (name == NULL)
-			name = c->policy[1].standard_name[0] != '\0' ? c->policy[1].standard_name : "standard";
-		if (policy_load(&c->policy[0], name, names, error) == 0)
-			(void)policy_apply(&c->policy[0], &c->policy[1], &c->wish, &c->run, error);
-	}
+	else if (policy_site(&c->policy[1], names, error) == 0 &&
+		 policy_load(&c->policy[0], c->policy_name, &c->policy[1], names, error) == 0)
+		(void)policy_apply(&c->policy[0], &c->policy[1], &c->wish, &c->run, error);
 	if (error[0] != '\0')
 		option_wrong(c, "%s", error);
 	c->host_failed = c->policy == NULL || c->policy[0].host_failed || c->policy[1].host_failed;

@@ -32,11 +32,8 @@ static int load(struct world *w, const char *name)
 	const char *const *options = options_of_policies();
 
 	dolania_defaults(&w->o);
-	if (policy_site(&w->site, options, w->error) < 0)
-		return -1;
-	if (name == NULL)
-		name = w->site.standard_name[0] != '\0' ? w->site.standard_name : "standard";
-	if (policy_load(&w->policy, name, options, w->error) < 0)
+	if (policy_site(&w->site, options, w->error) < 0 ||
+	    policy_load(&w->policy, name, &w->site, options, w->error) < 0)
 		return -1;
 	return policy_apply(&w->policy, &w->site, &none, &w->o, w->error);
 }
@@ -69,6 +66,22 @@ static void show_line(const struct world *w, unsigned key, const char *value)
 	printf("%s = %s%s\n", policy_key_name(key), value, here ? " ; this site has a ceiling" : "");
 }
 
+/*
+ * A cpu-time beyond the wall: the policy's, where the site's wall is shorter.  No run
+ * reaches it, and no policy file may say so: it is shown as what it comes to.
+ */
+static bool show_cut_cpu_time(const struct world *w)
+{
+	const struct setting *cpu = setting_get(SETTING_CPU_TIME);
+	char value[64], cut[64];
+
+	if (w->o.cpu_ns == 0 || w->o.wall_ns == 0 || w->o.cpu_ns <= w->o.wall_ns)
+		return false;
+	printf("%s = %s ; as wall: %s could never be reached\n", cpu->key, setting_format(cpu, w->o.wall_ns, cut, sizeof(cut)),
+	       setting_format(cpu, w->o.cpu_ns, value, sizeof(value)));
+	return true;
+}
+
 static void show_limits(const struct world *w)
 {
 	char value[64];
@@ -77,7 +90,8 @@ static void show_limits(const struct world *w)
 	for (unsigned i = 0; i < SETTINGS; i++) {
 		const struct setting *t = setting_get((enum setting_id)i);
 
-		show_line(w, i, setting_format(t, setting_value(t, &w->o), value, sizeof(value)));
+		if (i != SETTING_CPU_TIME || !show_cut_cpu_time(w))
+			show_line(w, i, setting_format(t, setting_value(t, &w->o), value, sizeof(value)));
 	}
 }
 
@@ -157,13 +171,15 @@ static void note_runtimes(const struct dolania_policy *p)
 	}
 }
 
+/* The site's own file is read for every policy; of itself it is right if what it names by default is, too. */
 static int check(const char *name)
 {
 	static struct world w;
+	bool sites = policy_is_sites(name);
 
-	if (load(&w, name) < 0)
+	if (load(&w, sites ? NULL : name) < 0)
 		return complain(w.error);
-	note_runtimes(&w.policy);
+	note_runtimes(sites ? &w.site : &w.policy);
 	return 0;
 }
 

@@ -65,10 +65,15 @@ struct dolania_policy {
  */
 int policy_parse(struct dolania_policy *p, const char *text, size_t bytes, const char *const *options,
 		 char *error);
-/* A name (the site's own first, then the shipped ones) or, with a '/', a file. */
-int policy_load(struct dolania_policy *p, const char *name, const char *const *options, char *error);
 /* The site's ceiling.  Without one p->file is "". */
 int policy_site(struct dolania_policy *p, const char *const *options, char *error);
+/*
+ * A name (the site's own first, then the shipped ones) or, with a '/', a file; NULL is
+ * what nobody asked for: the site's default, or else standard.
+ */
+int policy_load(struct dolania_policy *p, const char *name, const struct dolania_policy *site,
+		const char *const *options, char *error);
+bool policy_is_sites(const char *path);	/* the file that policy_site() reads */
 
 /* What a command line asks for beside the policy. */
 struct policy_wish {

@@ -158,7 +158,8 @@ static int shipped_directory(char *to, size_t room)
 	return (size_t)snprintf(to, room, "%s/policies", paths.images) < room ? 0 : -1;
 }
 
-static int unknown_name(const char *name, char *error)
+/* `by_key`: a file named it, with 'like' or 'default', which take no path. */
+static int unknown_name(const char *name, bool by_key, char *error)
 {
 	size_t count;
 	char **names = policy_names(&count), known[256] = "none";
@@ -170,18 +171,19 @@ static int unknown_name(const char *name, char *error)
 	if (like != NULL)
 		wrong(error, "unknown policy '%s'; did you mean '%s'? (there are: %s)", name, like, known);
 	else
-		wrong(error, "unknown policy '%s'; there are: %s; or the path of a file (with a '/' in it)", name, known);
+		wrong(error, "unknown policy '%s'; there are: %s%s", name, known,
+		      by_key ? "" : "; or the path of a file (with a '/' in it)");
 	free(names);
 	return -1;
 }
 
-static int load_named(struct dolania_policy *p, const char *name, const char *const *options, char *error)
+static int load_named(struct dolania_policy *p, const char *name, bool by_key, const char *const *options, char *error)
 {
 	char entry[80];
 	int dir, ret;
 
 	if (name[0] == '\0' || name[0] == '.' || strlen(name) >= sizeof(p->like))
-		return unknown_name(name, error);
+		return unknown_name(name, by_key, error);
 	snprintf(entry, sizeof(entry), "%s" SUFFIX, name);
 	dir = open_site(p, SITE_POLICIES, error);
 	if (dir == -2)
@@ -204,16 +206,16 @@ static int load_named(struct dolania_policy *p, const char *name, const char *co
 		return failed(p, error, p->file);
 	if (strcmp(name, "standard") == 0)
 		return wrong(error, "%s is missing; 'make build' puts it there", p->file);
-	return unknown_name(name, error);
+	return unknown_name(name, by_key, error);
 }
 
-static int load_one(struct dolania_policy *p, const char *name, const char *const *options, char *error)
+static int load_one(struct dolania_policy *p, const char *name, bool by_key, const char *const *options, char *error)
 {
 	memset(p, 0, sizeof(*p));
 	error[0] = '\0';
 	snprintf(p->name, sizeof(p->name), "%s", name);
 	if (strchr(name, '/') == NULL)
-		return load_named(p, name, options, error);
+		return load_named(p, name, by_key, options, error);
 	if ((size_t)snprintf(p->file, sizeof(p->file), "%s", name) >= sizeof(p->file))
 		return wrong(error, "--policy: the path is too long");
 	return load_file(p, AT_FDCWD, name, options, error);
@@ -242,31 +244,46 @@ static void inherit(struct dolania_policy *p, const struct dolania_policy *from)
 	}
 }
 
-/* Whole, and free of contradictions. */
-static int check_whole(const struct dolania_policy *p, char *error)
+/*
+ * One vCPU: its time cannot get ahead of the clock.  Who wrote such a cpu-time meant
+ * something else; one that is only inherited does no harm under a shorter wall.
+ */
+static int check_times(const struct dolania_policy *p, char *error)
 {
 	const struct setting *wall = setting_get(SETTING_WALL), *cpu = setting_get(SETTING_CPU_TIME);
-	char c[32], w[32];
+	const uint64_t w = p->limit[SETTING_WALL], c = p->limit[SETTING_CPU_TIME];
+	char cpu_text[32], wall_text[32];
 
+	if (p->line[SETTING_CPU_TIME] == 0 || c == 0 || w == 0 || !setting_is_looser(cpu, c, w))
+		return 0;
+	return wrong(error, "%s:%u: cpu-time = %s could never be reached with wall = %s; lower it, or write off", p->file,
+		     p->line[SETTING_CPU_TIME], setting_format(cpu, c, cpu_text, sizeof(cpu_text)),
+		     setting_format(wall, w, wall_text, sizeof(wall_text)));
+}
+
+static int check_whole(const struct dolania_policy *p, char *error)
+{
 	for (unsigned k = 0; k < POLICY_KEYS; k++)
 		if (!p->declared[k] && k != POLICY_LIKE && k != POLICY_DEFAULT)
 			return wrong(error, "%s: %s under [%s] is not declared; add it, or 'like = standard' under [policy]",
 				     p->file, policy_key_name(k), policy_key_section(k));
-	/* one vCPU: its time cannot get ahead of the clock */
-	if (p->limit[SETTING_CPU_TIME] != 0 && setting_is_looser(cpu, p->limit[SETTING_CPU_TIME], p->limit[SETTING_WALL]) &&
-	    p->limit[SETTING_WALL] != 0)
-		return wrong(error, "%s:%u: cpu-time = %s could never be reached with wall = %s; lower it, or write off",
-			     p->file, p->line[SETTING_CPU_TIME] != 0 ? p->line[SETTING_CPU_TIME] : p->line[SETTING_WALL],
-			     setting_format(cpu, p->limit[SETTING_CPU_TIME], c, sizeof(c)),
-			     setting_format(wall, p->limit[SETTING_WALL], w, sizeof(w)));
-	return 0;
+	return check_times(p, error);
 }
 
-int policy_load(struct dolania_policy *p, const char *name, const char *const *options, char *error)
+/* What the error says of another policy, told where `key` of this one names it. */
+static int blame(const struct dolania_policy *p, enum policy_key key, char *error)
+{
+	char why[DOLANIA_LINE];
+
+	memcpy(why, error, sizeof(why));
+	return wrong(error, "%s:%u: %s: %s", p->file, p->line[key], policy_key_name(key), why);
+}
+
+static int load_whole(struct dolania_policy *p, const char *name, bool by_key, const char *const *options, char *error)
 {
 	struct dolania_policy *base;
 	char like[sizeof(p->like)];
-	int ret = load_one(p, name, options, error);
+	int ret = load_one(p, name, by_key, options, error);
 
 	if (ret < 0)
 		return -1;
@@ -280,14 +297,13 @@ int policy_load(struct dolania_policy *p, const char *name, const char *const *o
 				    p->line[POLICY_LIKE], p->like, POLICY_LIKE_MAX);
 			break;
 		}
-		ret = load_one(base, like, options, error);
+		ret = load_one(base, like, true, options, error);
+		if (ret == 0)
+			ret = check_times(base, error);
 		if (ret < 0) {
-			char why[DOLANIA_LINE];
-
 			p->host_failed = base->host_failed;
-			memcpy(why, error, sizeof(why));
 			if (n == 0)
-				wrong(error, "%s:%u: like: %s", p->file, p->line[POLICY_LIKE], why);
+				(void)blame(p, POLICY_LIKE, error);
 			break;
 		}
 		inherit(p, base);
@@ -295,6 +311,26 @@ int policy_load(struct dolania_policy *p, const char *name, const char *const *o
 	}
 	free(base);
 	return ret == 0 ? check_whole(p, error) : -1;
+}
+
+int policy_load(struct dolania_policy *p, const char *name, const struct dolania_policy *site,
+		const char *const *options, char *error)
+{
+	if (name != NULL)
+		return load_whole(p, name, false, options, error);
+	if (site->standard_name[0] == '\0')
+		return load_whole(p, "standard", false, options, error);
+	if (load_whole(p, site->standard_name, true, options, error) == 0)
+		return 0;
+	return blame(site, POLICY_DEFAULT, error);
+}
+
+bool policy_is_sites(const char *path)
+{
+	struct stat it, sites;
+
+	return strchr(path, '/') != NULL && stat(path, &it) == 0 && stat(POLICY_SITE, &sites) == 0 &&
+	       it.st_dev == sites.st_dev && it.st_ino == sites.st_ino;
 }
 
 static int is_policy(const struct dirent *d)
