@@ -184,6 +184,28 @@ def test_options_tighten_and_never_loosen():
         assert all(w in r.stderr for w in words), r.stderr
 
 
+def test_a_policy_that_is_larger_than_the_host():
+    """Nobody gave --memory: who declares it is told, and what helps.  100G is more than any host gives."""
+    for key, option in (("memory", ()), ("tmp", ()), ("scratch", ()), ("disk", ("--out", "/tmp/none.tar"))):
+        with tempfile.TemporaryDirectory() as d:
+            path = f"{d}/p.ini"
+            with open(path, "w", encoding="ascii") as f:
+                f.write(like(f"[limits]\n{key} = 100G\n"))
+            r = command("run", "--policy", path, *option, "-c", "true")
+            assert r.returncode == 125 and len(r.stderr.splitlines()) == 1, r
+            assert f"the policy '{path}' declares {key} = 100G; on this host it can be at most " in r.stderr, r
+            assert r.stderr.endswith(f"; lower it with --{key}\n"), r
+            # who gave it is told of the option; and with less the next error comes
+            r = command("run", "--policy", path, *option, f"--{key}", "90G", "-c", "true")
+            assert r.returncode == 125 and f"dolania: --{key} 90G: must be from " in r.stderr, r
+            r = command("run", "--policy", path, *option, f"--{key}", "16M", "--chdir", "x", "-c", "true")
+            assert r.returncode == 125 and "--chdir x" in r.stderr, r
+            with site(f"[limits]\n{key} = 99G\n") as before:
+                r = command("run", "--policy", path, *option, "-c", "true", before=before)
+                assert r.returncode == 125 and f"comes, under this site's ceiling, to {key} = 99G;" in r.stderr, r
+            assert command("policy", "check", path).returncode == 0     # on a larger host it may be right
+
+
 def test_garbage_is_an_error_and_no_crash():
     """Lines of the real files, cut and mixed; the status is 0 or that of an error, never a signal."""
     rng = random.Random(1)

@@ -224,8 +224,9 @@ void options_apply_policy(struct command *c)
 	if (c->policy == NULL)
 		option_wrong(c, "no memory for the policy");
 	else if (policy_site(&c->policy[1], names, error) == 0 &&
-		 policy_load(&c->policy[0], c->policy_name, &c->policy[1], names, error) == 0)
-		(void)policy_apply(&c->policy[0], &c->policy[1], &c->wish, &c->run, error);
+		 policy_load(&c->policy[0], c->policy_name, &c->policy[1], names, error) == 0 &&
+		 policy_apply(&c->policy[0], &c->policy[1], &c->wish, &c->run, error) == 0)
+		(void)policy_fits(&c->policy[0], &c->wish, &c->run, error);
 	if (error[0] != '\0')
 		option_wrong(c, "%s", error);
 	c->host_failed = c->policy == NULL || c->policy[0].host_failed || c->policy[1].host_failed;

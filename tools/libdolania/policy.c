@@ -148,3 +148,24 @@ int policy_apply(const struct dolania_policy *p, const struct dolania_policy *si
 	o->site = site;
 	return 0;
 }
+
+int policy_fits(const struct dolania_policy *p, const struct policy_wish *wish, const struct dolania_options *o, char *error)
+{
+	const bool wanted[SETTINGS] = {
+		[SETTING_MEMORY] = true, [SETTING_TMP] = true, [SETTING_DISK] = o->out != NULL, [SETTING_SCRATCH] = true,
+	};
+	const uint64_t max = dolania_memory_max();
+	char value[32], most[32];
+
+	for (unsigned i = 0; i < SETTINGS; i++) {
+		const struct setting *t = setting_get((enum setting_id)i);
+		const uint64_t v = setting_value(t, o);
+
+		if (wanted[i] && !wish->given[i] && v > max)
+			return wrong(error, "the policy '%s' %s %s = %s; on this host it can be at most %s; lower it with --%s",
+				     p->name, v == p->limit[i] ? "declares" : "comes, under this site's ceiling, to", t->key,
+				     setting_format(t, v, value, sizeof(value)),
+				     dolania_format_bytes(max, most, sizeof(most)), t->key);
+	}
+	return 0;
+}

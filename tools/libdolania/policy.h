@@ -84,6 +84,9 @@ struct policy_wish {
 /* Fills in what was not given, refuses what is looser than allowed; `site` may be NULL. */
 int policy_apply(const struct dolania_policy *p, const struct dolania_policy *site,
 		 const struct policy_wish *wish, struct dolania_options *o, char *error);
+/* After it: is what nobody gave (the policy's) more than this host has?  What was given dolania_run() looks at. */
+int policy_fits(const struct dolania_policy *p, const struct policy_wish *wish, const struct dolania_options *o,
+		char *error);
 /* What to do about a limit that was reached: "raise it with --wall", or who allows no more.  `o` may be of no policy. */
 enum { POLICY_ADVICE_BYTES = 160 };
 const char *policy_advice(const struct dolania_options *o, enum setting_id id, char *to, size_t room);
