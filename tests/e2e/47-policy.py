@@ -188,6 +188,8 @@ def test_output_of_the_policys_ends_the_run():
             assert (r.code, r.reason, r.result["end"]["by"]) == (123, "output_limit", "host"), r
             assert f"more than 2K to {stream}; raise it with --output" in r.errtext, r
             assert len(r.out) + r.err.count(b"1234567\n") * 8 == 2048, r
+        r = run("--policy", kill_policy(d, "output = yes"), "--output", "10", "-c", "echo 12345678901; sleep 1000")
+        assert r.reason == "output_limit" and "wrote more than 10 bytes to stdout; raise it" in r.errtext, r
 
 
 # --- as the isolate judge tells it

@@ -49,6 +49,7 @@ BAD = [
     (like("[allow]\nruntimes = none\n"), ["p.ini:4:", "nothing could be run"]),
     (like("[allow]\nexecute = everything\n"), ["p.ini:4:", "image-only or anywhere"]),
     (like("[kill]\noutput = 10M\n"), ["p.ini:4:", "yes or no"]),
+    (like("[kill]\nevents = none\n"), ["p.ini:4:", "S3 and above always end a run; write S3"]),
     (like("[kill]\nevents = S9\n"), ["p.ini:4:", "S1, S2 or S3"]),
     (like("[kill]\nevents = exit_strom\n"), ["p.ini:4:", "did you mean 'exit_storm'?"]),
     *[(like(f"[kill]\nevents = S2, {kind}\n"), ["p.ini:4:", kind, "only when the run is over", "leave it out"])

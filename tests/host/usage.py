@@ -63,3 +63,47 @@ def test_more_processes_than_the_guest_can_number():
         refused("run", "--pids", pids, "-c", "true", words=[f"--pids {pids}: must be a number from 1 to 32768"])
     # the most there can be is taken: what is told is the next error
     refused("run", "--pids", "32768", "--chdir", "x", "-c", "true", words=["--chdir x"])
+
+
+def test_what_is_too_long_or_too_large_is_not_called_nonsense():
+    most = {"--wall": "too long; at most 2562047h, or off", "--fsize": "too large; at most 8388607T, or off",
+            "--memory": "too large; at most 8388607T\n", "--in-cache": "too large; at most 8388607T\n"}
+    for option, words in most.items():
+        unit = "h" if option == "--wall" else "T"
+        for number in ("100000000", "9" * 40, "18446744073709551615"):
+            refused("run", option, number + unit, "-c", "true", words=[f"{option} {number}{unit}: {words}"])
+    # the most there is is taken, and what is no number stays none
+    refused("run", "--wall", "2562047h", "--fsize", "8388607T", "--chdir", "x", "-c", "true", words=["--chdir x"])
+    refused("run", "--wall", "9" * 40 + "x", "-c", "true", words=["not a time; write it as"])
+    refused("run", "--in-cache", "1Q", "-c", "true", words=["not a size; write it as 512M"])
+
+
+def test_units_in_upper_and_lower_case():
+    """As the manual says: M is minutes where a time stands."""
+    shown = []
+    for text in ("wall = 64M\nmemory = 64m", "wall = 64min\nmemory = 64mib"):
+        with scratch() as d:
+            path = write_file(d, "p.ini", f"[policy]\nlike = standard\n[limits]\n{text}\n")
+            shown.append(command("policy", "show", path).stdout.split("[limits]")[1])
+    assert shown[0] == shown[1] and "wall = 64m\n" in shown[0] and "memory = 64M\n" in shown[0], shown
+
+
+def test_how_to_have_no_scratch_disk():
+    refused("run", "--scratch", "off", "-c", "true", words=["--scratch off", "to have none of it write 0"])
+    assert "write 0" not in refused("run", "--output", "off", "-c", "true", words=["this limit cannot be off"])
+    refused("run", "--scratch", "0", "--chdir", "x", "-c", "true", words=["--chdir x"])
+
+
+def test_a_dash_is_no_file():
+    for option, words in (("--result", "--result-fd 1"), ("--meta", "a file only"), ("--events", "a file only")):
+        refused("run", option, "-", "-c", "true", words=[f"{option} -: ", words, "for a file of that name ./-"])
+        assert not os.path.exists("-")
+    with scratch() as d:
+        for option in ("--result", "--meta", "--events"):   # its directory is not there: it is taken for a file
+            refused("run", option, f"{d}/none/-", "-c", "true", words=[f"{option} {d}/none/-: No such file or directory"])
+
+
+def test_what_is_known_from_elsewhere():
+    for option in ("--net", "--network", "--network=host"):
+        assert "did you mean" not in refused("run", option, "-c", "true", words=["a VM has no network"])
+    refused("run", "--interactive", "x.sh", words=["unknown option --interactive: it is -i"])

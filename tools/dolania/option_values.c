@@ -80,10 +80,16 @@ static void take_work(struct command *c, const char *value)
 
 static void take_in_cache(struct command *c, const char *value)
 {
+	int parsed = 0;
+
 	if (strcmp(value, "off") == 0)
 		c->run.cache_bytes = 0;
-	else if (dolania_parse_bytes(value, &c->run.cache_bytes) < 0)
-		option_wrong(c, "--in-cache %s: not a size; write it as 512M, 2G or off", value);
+	else
+		parsed = dolania_parse_bytes(value, &c->run.cache_bytes);
+	if (parsed < 0)
+		option_wrong(c, "--in-cache %s: %s", value,
+			     parsed == -2 ? "too large; at most 8388607T" :
+			     "not a size; write it as 512M, 2G or off");
 }
 
 static void take_exit_code(struct command *c, const char *value)
@@ -113,6 +119,18 @@ static void take_exec(struct command *c)
 	c->run.form = DOLANIA_EXEC;
 }
 
+/*
+ * "-" is stdout elsewhere; here it would be a file of that name.  No advice to write
+ * /dev/stdout: where that is a file, it is one more offset in it, over the script's output.
+ */
+static const char *take_file(struct command *c, const char *name, const char *value, const char *instead)
+{
+	if (strcmp(value, "-") != 0)
+		return value;
+	option_wrong(c, "%s -: %s, for a file of that name ./-", name, instead);
+	return NULL;
+}
+
 void option_take(struct command *c, enum option id, const char *name, const char *value)
 {
 	switch (id) {
@@ -127,10 +145,10 @@ void option_take(struct command *c, enum option id, const char *name, const char
 			option_wrong(c, "--out %s: only one place can be given", value);
 		c->run.out = value;
 		break;
-	case OPT_RESULT: c->result_file = value; break;
+	case OPT_RESULT: c->result_file = take_file(c, name, value, "for stdout write --result-fd 1"); break;
 	case OPT_RESULT_FD: take_fd(c, value); break;
-	case OPT_META: c->meta_file = value; break;
-	case OPT_EVENTS: c->events_file = value; break;
+	case OPT_META: c->meta_file = take_file(c, name, value, "it goes into a file only: write its name"); break;
+	case OPT_EVENTS: c->events_file = take_file(c, name, value, "it goes into a file only: write its name"); break;
 	case OPT_EXIT_CODE: take_exit_code(c, value); break;
 	case OPT_LOOPBACK: c->run.loopback = true; break;
 	case OPT_KERNEL: c->run.kernel = value; break;

@@ -47,11 +47,28 @@ static const struct {
 };
 enum { OPTIONS = sizeof(table) / sizeof(table[0]) };
 
+/* What people know from elsewhere, and nothing here is spelled like. */
+static const char *known_elsewhere(const char *name)
+{
+	static const struct {
+		const char *name, *here;
+	} words[] = {
+		{ "--net", "a VM has no network; --loopback gives its programs one among themselves" },
+		{ "--network", "a VM has no network; --loopback gives its programs one among themselves" },
+		{ "--interactive", "it is -i, which passes on a terminal's input" },
+	};
+
+	for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+		if (strcmp(name, words[i].name) == 0)
+			return words[i].here;
+	return NULL;
+}
+
 static void unknown(struct command *c, const char *name)
 {
 	const char *names[OPTIONS + SETTINGS + 1];
 	char keys[SETTINGS][32];
-	const char *like;
+	const char *like, *here = known_elsewhere(name);
 
 	for (size_t i = 0; i < OPTIONS; i++)
 		names[i] = table[i].name;
@@ -61,7 +78,9 @@ static void unknown(struct command *c, const char *name)
 	}
 	names[OPTIONS + SETTINGS] = NULL;
 	like = nearest(name, names);
-	if (like != NULL)
+	if (here != NULL)
+		option_wrong(c, "unknown option %s: %s", name, here);
+	else if (like != NULL)
 		option_wrong(c, "unknown option %s; did you mean %s? ('dolania help run' lists them)", name, like);
 	else if (c->run.script != NULL)
 		option_wrong(c, "unknown option %s; what the script is to get goes after '--'", name);
@@ -179,10 +198,6 @@ void options_parse(struct command *c, int argc, char **argv)
 						       "or --exec -- PROG; 'dolania help run' tells more");
 	if (c->wish.given[SETTING_DISK] && c->run.out == NULL)
 		option_wrong(c, "--disk is the room in /out, and goes with --out DIR; without it nothing comes back");
-	if (c->result_file != NULL && strcmp(c->result_file, "-") == 0) {
-		c->result_file = NULL;
-		option_wrong(c, "--result -: for stdout write --result-fd 1, for a file of that name ./-");
-	}
 	if (c->result_file != NULL && c->result_fd >= 0)
 		option_wrong(c, "--result and --result-fd exclude each other");
 }

@@ -211,7 +211,7 @@ const char *dolania_reason_name(enum dolania_reason reason);
 bool dolania_reason_by_guest(enum dolania_reason reason);
 int dolania_exit_status(const struct dolania_result *r, enum dolania_exit_mode mode);
 
-/* "512M" and "1.5s".  0, or -1 when `text` is no such thing. */
+/* "512M" and "1.5s".  0, or -1 when `text` is no such thing, -2 when it is one beyond what INT64_MAX can be. */
 int dolania_parse_bytes(const char *text, uint64_t *bytes);
 int dolania_parse_ns(const char *text, uint64_t *ns);
 /* Back to the shortest text that says the same. */

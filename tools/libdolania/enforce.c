@@ -20,12 +20,14 @@ static bool end_for(struct session *s, enum dolania_reason why)
 
 static bool output_ends(struct session *s, const char *name, const struct dolania_stream *t)
 {
+	const uint64_t most = s->o->output_bytes;
+	const char *unit = most == 1 ? " byte" : most == 0 || most % 1024 != 0 ? " bytes" : "";	/* others have a letter */
 	char limit[32], advice[POLICY_ADVICE_BYTES];
 
 	if (!t->truncated)
 		return false;
-	snprintf(s->policy_why, sizeof(s->policy_why), "the script wrote more than %s to %s; %s",
-		 dolania_format_bytes(s->o->output_bytes, limit, sizeof(limit)), name,
+	snprintf(s->policy_why, sizeof(s->policy_why), "the script wrote more than %s%s to %s; %s",
+		 dolania_format_bytes(most, limit, sizeof(limit)), unit, name,
 		 policy_advice(s->o, SETTING_OUTPUT, advice, sizeof(advice)));
 	return end_for(s, DOLANIA_OUTPUT_LIMIT);
 }

@@ -38,7 +38,7 @@ static int parse(const char *text, const struct unit *units, size_t count, uint6
 	for (; *text >= '0' && *text <= '9'; text++)
 		if (__builtin_mul_overflow(whole, 10, &whole) ||
 		    __builtin_add_overflow(whole, (uint64_t)(*text - '0'), &whole))
-			return -1;
+			whole = UINT64_MAX;	/* stays too much, whatever the unit */
 	if (*text == '.')
 		for (text++; *text >= '0' && *text <= '9' && scale < NS_PER_S; text++, scale *= 10)
 			fraction = fraction * 10 + (uint64_t)(*text - '0');
@@ -50,7 +50,7 @@ static int parse(const char *text, const struct unit *units, size_t count, uint6
 		if (__builtin_mul_overflow(whole, units[i].factor, &value) ||
 		    __builtin_add_overflow(value, (uint64_t)((unsigned __int128)fraction *
 					   units[i].factor / scale), &value) || value > INT64_MAX)
-			return -1;
+			return -2;
 		*out = value;
 		return 0;
 	}

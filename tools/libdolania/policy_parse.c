@@ -214,7 +214,7 @@ static int take_kill_output(struct parser *r, const char *value)
 	return 1;
 }
 
-/* "S2", or "S3, vsock_refused": from a severity on, and kinds. */
+/* "S2", or "S3, vsock_refused": from a severity on, and kinds.  "any" is S1; "none" there cannot be. */
 static int take_kill_events(struct parser *r, const char *value)
 {
 	struct policy_list list;
@@ -225,6 +225,8 @@ static int take_kill_events(struct parser *r, const char *value)
 		if (!event_kind_is_late(kind))
 			known[n++] = event_kind_name(kind);
 	known[n] = NULL;
+	if (strcmp(value, "none") == 0)
+		return wrong(r, "events = none: S3 and above always end a run; write S3 for no more than these");
 	if (!take_list(r, "events", value, &list))
 		return 0;
 	r->p->kill_severity = 3;

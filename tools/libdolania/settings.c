@@ -137,27 +137,43 @@ static int out_of_bounds(const struct setting *t, char *why, size_t room)
 	return -1;
 }
 
+/* `parsed`: what dolania_parse_ns() or dolania_parse_bytes() returned. */
+static int not_a_number(const struct setting *t, int parsed, char *why, size_t room)
+{
+	const bool is_time = t->type == SETTING_TIME;
+
+	if (parsed == -2)
+		snprintf(why, room, "too %s; at most %s%s", is_time ? "long" : "large",
+			 is_time ? "2562047h" : "8388607T", t->can_be_off ? ", or off" : "");
+	else if (is_time)
+		snprintf(why, room, "not a time; write it as 500ms, 90s, 5m%s", t->can_be_off ? ", or off" : "");
+	else
+		snprintf(why, room, "not a size; write it as 64M, 2G%s or a number of bytes",
+			 t->can_be_off ? ", or off" : "");
+	return -1;
+}
+
 int setting_parse(const struct setting *t, const char *text, uint64_t *value, char *why, size_t room)
 {
-	const char *off = t->can_be_off ? ", or off" : "";
 	uint64_t v = 0;
+	int parsed = 0;
 
 	if (t->can_be_off && strcmp(text, "off") == 0) {
 		*value = 0;
 		return 0;
 	}
 	if (strcmp(text, "off") == 0) {
-		snprintf(why, room, "this limit cannot be off");
+		/* "off" of what is not there by itself: no such thing, rather than no limit of it */
+		snprintf(why, room, "this limit cannot be off%s",
+			 t->least == 0 && t->standard == 0 ? "; to have none of it write 0" : "");
 		return -1;
 	}
-	if (t->type == SETTING_TIME && dolania_parse_ns(text, &v) < 0) {
-		snprintf(why, room, "not a time; write it as 500ms, 90s, 5m%s", off);
-		return -1;
-	}
-	if (t->type == SETTING_SIZE && dolania_parse_bytes(text, &v) < 0) {
-		snprintf(why, room, "not a size; write it as 64M, 2G%s or a number of bytes", off);
-		return -1;
-	}
+	if (t->type == SETTING_TIME)
+		parsed = dolania_parse_ns(text, &v);
+	else if (t->type == SETTING_SIZE)
+		parsed = dolania_parse_bytes(text, &v);
+	if (parsed < 0)
+		return not_a_number(t, parsed, why, room);
 	if (t->type == SETTING_COUNT && parse_count(text, &v) < 0)
 		return out_of_bounds(t, why, room);
 	if (v < t->least || v > t->most)
