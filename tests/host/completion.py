@@ -45,13 +45,16 @@ def test_each_option_is_completed_and_is_an_option():
         for o in known:
             name = o if shell == "zsh" else f"-l {o[2:]}" if o.startswith("--") else f"-s {o[1:]}"
             assert form.format(name) in text or f"{name}=[" in text, (shell, o)
+    for o, text in re.findall(r"^complete .*__dolania_before_script -[ls] (\S+)(.*)$", command("completion", "fish").stdout, re.MULTILINE):
+        assert re.search(r" -d '.+'$", text), f"{o} has no text"
+    assert "['']" not in command("completion", "zsh").stdout
     for o in known:
         said = command("run", o).stderr
         assert "unknown option" not in said and "not supported" not in said, (o, said)
 
 
 def test_values():
-    images = {f[:-6] for f in os.listdir(os.path.join(TOP, "build/share/dolania/images")) if f.endswith(".erofs")}
+    images = {f[:-6] for f in os.listdir(os.path.join(TOP, "build/share/dolania/images")) if f.endswith(".erofs")} - {"python-test"}
     with scratch() as d:
         os.mkdir(f"{d}/a directory")
         write_file(d, "a file", "")
@@ -63,7 +66,7 @@ def test_values():
                 (("run", "--exit-code", "=", "i"), {"isolate"}), (("run", "--exit-code", "="), {"mirror", "isolate", "zero"}),
                 (("run", "--wall", "5s", "--cpu-time", "o"), {"off"}), (("run", "--wall", ""), {"off"}),
                 (("run", "--pids", ""), set()), (("run", "--wa"), {"--wall"}), (("run", "--wall", "=", "5s", "--wa"), {"--wall"}),
-                (("run", "--work", "a"), {"a directory"}), (("run", "--in-cache", "o"), {"off"}), (("run", "--in", "d", "--policy", "pro"), {"provisional"}),
+                (("run", "--work", "a"), {"a directory"}), (("run", "--out", "a"), set()),    # none of ours: bash's own, files (("run", "--in-cache", "o"), {"off"}), (("run", "--in", "d", "--policy", "pro"), {"provisional"}),
                 # what belongs to the script is not ours
                 (("run", "script.sh", "--wa"), set()), (("run", "-c", "code", "--", "--wa"), set()),
                 (("run", "--quiet", "script.sh", "--"), set()), (("run", "-q", "--loopb"), {"--loopback"})):
@@ -121,7 +124,9 @@ def test_the_line_that_a_shell_makes_of_it():
                  ("run --policy ./t\tend", ["run", "--policy", "./trusty.ini", "end"]),
                  ("run --runtime ./im\to\tend", ["run", "--runtime", "./images of mine/own.erofs", "end"]),
                  ("run --runtime ~/im\to\tend", ["run", "--runtime", f"{d}/images of mine/own.erofs", "end"]),
-                 ("run --runtime im\tend", ["run", "--runtime", "imend"])), d, "bash")
+                 ("run --runtime im\tend", ["run", "--runtime", "imend"]),
+                 ("run --out tr\tend", ["run", "--out", "trusty.ini", "end"]),
+                 ("run --out=im\tend", ["run", "--out=images of mine/end"])), d, "bash")
 
 
 def test_the_name_of_a_file_is_no_command():
@@ -130,7 +135,7 @@ def test_the_name_of_a_file_is_no_command():
         os.makedirs(f"{d}/share/dolania/images")
         os.mkdir(f"{d}/bin")
         shutil.copy(DOLANIA, f"{d}/bin")
-        for name in ("good-1.0", "$(touch PWNED)", "`touch PWNED`", "a b", "~", "${HOME}"):
+        for name in ("good-1.0", "$(touch PWNED)", "`touch PWNED`", "a b", "~", "${HOME}", "python-test"):
             write_file(d, f"share/dolania/images/{name}.erofs", "")
         assert complete("run", "--runtime", "", cwd=d, where=f"{d}/bin") == {"good-1.0"}
         assert call(f"{d}/bin/dolania", "completion", "runtimes").stdout == "good-1.0\n" and not os.path.exists(f"{d}/PWNED")
@@ -170,6 +175,7 @@ def test_the_line_that_zsh_makes_of_it():
                  ("run --policy ./t\tend", ["run", "--policy", "./trusty.ini", "end"]),
                  ("run --runtime ./im\to\tend", ["run", "--runtime", "./images of mine/own.erofs", "end"]),
                  ("run --work im\tend", ["run", "--work", "images of mine/end"]),
+                 ("run --out trus\tend", ["run", "--out", "trusty.ini", "end"]), ("run --out im\tend", ["run", "--out", "images of mine/end"]),
                  ("run --loop\tend", ["run", "--loopback", "end"]), ("run --wall of\tend", ["run", "--wall", "off", "end"]),
                  ("run --env A=1 --env B=2 --in x --in=trus\tend",
                   ["run", "--env", "A=1", "--env", "B=2", "--in", "x", "--in=trusty.ini", "end"]),
@@ -195,7 +201,7 @@ def test_what_fish_offers():
                                ("policy ", {"show", "check", "list", "table"}), ("completion ", {"bash", "zsh", "fish"}),
                                ("run --exit-code ", {"mirror", "isolate", "zero"}), ("run --exit-code=i", {"--exit-code=isolate"}),
                                ("run --policy pro", {"provisional"}), ("run --wall ", {"off"}), ("run --pids ", set()),
-                               ("run --work ", {"directory/"}), ("run --loop", {"--loopback"}), ("run --policy ./fi", {"./file"}),
+                               ("run --work ", {"directory/"}), ("run --out f", {"file"}), ("run --out d", {"directory/"}), ("run --loop", {"--loopback"}), ("run --policy ./fi", {"./file"}),
                                # what belongs to the script is not ours
                                ("run file --wal", set())):
             assert offered(d, text) == expected, (text, offered(d, text))
