@@ -17,7 +17,10 @@ def test_commands_without_arguments_refuse_them():
     for name in ("doctor", "version"):
         for option in ("--help", "-h"):
             r = command(name, option)
-            assert r.returncode == 0 and "dolania doctor" in r.stdout and r.stderr == "", r
+            assert r.returncode == 0 and f"usage: dolania {name}\n" in r.stdout and r.stderr == "", r
+    for words in ((), ("help",)):
+        r = command("help", *words)
+        assert r.returncode == 0 and "dolania policy show|check|list|table" in r.stdout, r
 
 
 def test_a_command_that_is_nearly_one():

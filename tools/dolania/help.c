@@ -9,7 +9,8 @@ static const char overview[] =
 	"dolania runs one script in one virtual machine that is thrown away after it.\n"
 	"\n"
 	"  dolania run SCRIPT [ARG...]     run a script\n"
-	"  dolania policy show|check       what a run may use at most, and who says so\n"
+	"  dolania policy show|check|list|table\n"
+	"                                  what a run may use at most, and who says so\n"
 	"  dolania doctor                  what this host offers and lacks, and what to do\n"
 	"  dolania completion SHELL        what bash, zsh or fish completes our options with\n"
 	"  dolania version\n"
@@ -82,6 +83,11 @@ static const char doctor_help[] =
 	"Looks at what a run needs, one line each: OK, or MISSING and what to do about it.\n"
 	"Status 0 if a run can work here, 1 if not.\n";
 
+static const char version_help[] =
+	"usage: dolania version\n"
+	"\n"
+	"Prints one line: dolania and its version. 'dolania --version' is the same.\n";
+
 int help_print(const char *command)
 {
 	static const struct {
@@ -91,7 +97,7 @@ int help_print(const char *command)
 		{ "policy", policy_help },
 		{ "doctor", doctor_help },
 		{ "completion", completion_help },
-		{ "version", overview },
+		{ "version", version_help },
 		{ "help", overview },
 		{ NULL, NULL },
 	};
