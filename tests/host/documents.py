@@ -113,8 +113,9 @@ def test_the_manual_of_policies_has_each_key_and_each_word():
 
 def test_the_manual_has_each_option_and_each_suffix():
     options = manual("dolania.1", "OPTIONS")
-    for word in re.findall(r"-n __dolania_before_script -l ([a-z-]+)", command("completion", "fish").stdout):
-        assert word in ("exec", "help") or f"--{word}" in options, f"dolania(1) lacks --{word}"
+    for form, word in re.findall(r"-n __dolania_before_script -([ls]) ([a-z-]+)", command("completion", "fish").stdout):
+        name = f"--{word}" if form == "l" else f"-{word}"
+        assert re.search(rf"^\.BI?R? .*(?<![\w-]){name}(?![\w-])", options, flags=re.MULTILINE), f"dolania(1) lacks {name}"
     told = manual("dolania.1", "DESCRIPTION").split("the suffix decides")[1].split("and without")[0]
     suffixes = set(re.findall(r'has_suffix\([^,]+, "(\.\w+)"', read("tools/libdolania/script.c")))
     assert suffixes and suffixes == set(re.findall(r"\.[a-z]+", told)), (suffixes, told)
