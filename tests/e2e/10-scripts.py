@@ -3,7 +3,7 @@ import json
 import os
 import signal
 
-from lib import dolania, each, needs, run, scratch, slow, write_file
+from lib import SHARE, dolania, each, needs, run, scratch, slow, write_file
 
 PYTHON = "build/share/dolania/images/python.erofs"
 
@@ -255,3 +255,14 @@ def test_result_fd():
         assert r.code == 5
         with open(path, encoding="utf-8") as f:
             assert json.load(f)["end"]["reason"] == "exited"
+
+
+def test_an_image_named_by_its_path_runs_sh():
+    """Found in review: a path that begins with 'python' was taken for that runtime."""
+    with scratch() as d:
+        os.mkdir(f"{d}/python")
+        os.symlink(os.path.join(SHARE, "images/base.erofs"), f"{d}/python/x.erofs")
+        write_file(d, "job", "echo $0\n")
+        for args, out in ((("-c", "echo $0"), b"sh\n"), (("job",), b"job\n")):
+            r = run("--runtime", "python/x.erofs", *args, cwd=d)
+            assert r.code == 0 and r.out.endswith(out), r

@@ -230,13 +230,13 @@ static int open_kvm(struct session *s)
 			    strerror(errno));
 }
 
-/* What the kernel would panic of.  One that cannot be read is told later, and better. */
+/* What our kernel would panic of; another kernel's is its own matter.  One that cannot be read is told later, and better. */
 static int check_initrd(struct session *s)
 {
 	static const char newc[] = "070701";
 	char begins[sizeof(newc) - 1] = { 0 };
 
-	if (s->o->initrd == NULL || pread(s->fd.initrd, begins, sizeof(begins), 0) < 0 ||
+	if (s->o->initrd == NULL || s->o->kernel != NULL || pread(s->fd.initrd, begins, sizeof(begins), 0) < 0 ||
 	    memcmp(begins, newc, sizeof(begins)) == 0)
 		return 0;
 	return session_fail(s, DOLANIA_BOOT_FAILED, "%s: no initial file system (a cpio archive, newc, not compressed)",

@@ -219,6 +219,12 @@ static void push(struct session *s, const char *arg)
 	s->argv[s->argc++] = arg;
 }
 
+/* By name: python, python-data.  What an image named by its path holds nobody knows. */
+static bool is_python(const char *runtime)
+{
+	return strncmp(runtime, "python", 6) == 0 && strchr(runtime, '/') == NULL;
+}
+
 /* Argv before the caller's arguments. */
 static void push_file(struct session *s, const char *runtime)
 {
@@ -240,15 +246,14 @@ static void push_file(struct session *s, const char *runtime)
 	} else if (has_suffix(name, ".sh")) {
 		push(s, "/bin/sh");
 	} else {
-		push(s, strncmp(runtime, "python", 6) == 0 ? "python3" : strcmp(runtime, "node") == 0 ? "node"
-												 : "/bin/sh");
+		push(s, is_python(runtime) ? "python3" : strcmp(runtime, "node") == 0 ? "node" : "/bin/sh");
 	}
 	push(s, c->place);
 }
 
 static void push_code(struct session *s, const char *runtime)
 {
-	if (strncmp(runtime, "python", 6) == 0) {
+	if (is_python(runtime)) {
 		push(s, "python3");
 		push(s, "-c");
 		push(s, s->o->script);
