@@ -54,7 +54,7 @@ bool policy_ends(struct session *s, const struct report *page)
 	if (s->o->kill_severity >= 3 && s->o->kill_kinds == 0)
 		return false;
 	for (unsigned i = 0; i < REPORT_EVENTS; i++) {
-		const struct report_event e = page->event[i];	/* one copy: the VMM goes on writing */
+		const struct report_event e = event_copy(page, i);
 
 		if (event_ends(s, &e))
 			return true;

@@ -96,12 +96,17 @@ static void tell(struct session *s, const struct report_event *e)
 	free(text);
 }
 
+struct report_event event_copy(const struct report *page, unsigned i)
+{
+	return *(const volatile struct report_event *)&page->event[i];
+}
+
 void events_watch(struct session *s, const struct report *page)
 {
 	if (s->o->events_fd < 0)
 		return;
 	for (unsigned i = 0; i < REPORT_EVENTS; i++) {
-		const struct report_event e = page->event[i];	/* one copy: the VMM goes on writing */
+		const struct report_event e = event_copy(page, i);
 
 		if (e.kind == REPORT_EV_NONE)
 			return;

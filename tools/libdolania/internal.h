@@ -199,6 +199,8 @@ void notes_file_size(struct session *s, uint64_t g_status);	/* a script that exi
 /* events.c */
 const char *event_kind_name(unsigned kind);	/* of enum report_event_kind, below REPORT_EV_KINDS; NULL for 0 */
 bool event_kind_is_late(unsigned kind);	/* seen once the run is over: nothing is left to be ended for it */
+/* One copy, that no compiler makes twice: the VMM may go on writing. */
+struct report_event event_copy(const struct report *page, unsigned i);
 void events_watch(struct session *s, const struct report *page);	/* after a notice */
 void events_finish(struct session *s);	/* after the verdict */
 void events_collected(struct session *s, const struct report *second);	/* what the second VM did, but for its boot */
