@@ -11,8 +11,8 @@
 #include "cgroup.h"
 #include "text.h"
 
-enum { KERNEL_THREADS = 96 };	/* and init; there are some 40 */
 #define GROUPS "/cg"		/* in the initramfs: the script never sees it */
+enum { KERNEL_THREADS = 96 };	/* and init: at most */
 
 static int write_at(int dir, const char *name, const char *value)
 {

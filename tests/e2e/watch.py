@@ -43,7 +43,7 @@ def end_with_parent():
 
 
 def end_host(process, patience_s=10):
-    """Ends tools/kvm-host: its COMMAND, else the machine (it then says where that stood), else itself."""
+    """Ends tools/kvm-host: its COMMAND, else the machine, else itself."""
     for how in (signal.SIGTERM, signal.SIGTERM, signal.SIGKILL):
         process.send_signal(how)
         try:

@@ -17,7 +17,9 @@ static json_t *result_end(const struct dolania_result *r, int status)
 	json_t *notes = json_array();
 
 	json_set_text(end, "reason", dolania_reason_name(r->reason));
-	json_set_text(end, "by", dolania_reason_by_guest(r->reason) || r->by_init ? "guest" : "host");
+	/* Another reason may have come before init's word. */
+	json_set_text(end, "by", dolania_reason_by_guest(r->reason) || (r->by_init && r->reason == DOLANIA_BOOT_FAILED)
+				     ? "guest" : "host");
 	switch (r->reason) {
 	case DOLANIA_EXITED: case DOLANIA_SIGNALED: case DOLANIA_CANCELLED: case DOLANIA_VMM_FAULT:
 	case DOLANIA_NOT_FOUND: case DOLANIA_NOT_EXECUTABLE:
