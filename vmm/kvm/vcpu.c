@@ -17,6 +17,7 @@ enum {
 };
 #define CR0_PG (1ull << 31)
 #define APIC_BASE_BSP (1ull << 8)
+#define APIC_BASE_ENABLE (1ull << 11)
 
 /* Linux's 64-bit boot protocol: flat segments, paging on, interrupts off. */
 static void long_mode(struct kvm_sregs *s, const struct vcpu_start *start)
@@ -115,7 +116,9 @@ bool vcpu_clear(struct vm *vm)
  * a triple fault before its first instruction.
  *
  * It stays the boot processor: any other would take a pending INIT as the order
- * to wait for a SIPI, and KVM_RUN would never return.
+ * to wait for a SIPI, and KVM_RUN would never return.  Its LAPIC stays on: KVM has a
+ * static key for VMs whose LAPIC is off, and changing a key patches the host's kernel,
+ * which interrupts all its processors.
  */
 bool vcpu_flush(struct vm *vm, const sigset_t *signals)
 {
@@ -128,7 +131,7 @@ bool vcpu_flush(struct vm *vm, const sigset_t *signals)
 	memset(&sregs, 0, sizeof(sregs));
 	long_mode(&sregs, &nowhere);
 	sregs.gdt.limit = 0;
-	sregs.apic_base = APIC_BASE_BSP;	/* and the LAPIC off */
+	sregs.apic_base = APIC_BASE_BSP | APIC_BASE_ENABLE;
 	for (int i = 0; i < TRIES; i++) {
 		int e;
 

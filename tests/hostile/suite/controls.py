@@ -128,7 +128,7 @@ CONTROLS = [
             "vmm/irq/ioapic.c", "if (delivery != DELIVERY_FIXED && delivery != DELIVERY_LOWEST)",
             "if (delivery == 2 || delivery == 5)", "irq_redirection", OUTCOME),
     Control("init_may_pend", "the last entry is not the boot processor's: a pending INIT makes it wait for ever",
-            "vmm/kvm/vcpu.c", "sregs.apic_base = APIC_BASE_BSP;", "sregs.apic_base = 0;", "irq_init_at_the_end", LIMIT),
+            "vmm/kvm/vcpu.c", "APIC_BASE_BSP | APIC_BASE_ENABLE", "APIC_BASE_ENABLE", "irq_init_at_the_end", LIMIT),
     Control("wall_limit_ignored", "the VMM does not end at its wall limit: the supervisor's clock does",
             "vmm/loop.c", "if (sig == SIGALRM)", "if (sig == SIGUSR1)", "cpu_spin", LIMIT),
 ]
