@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "tools/dolania/command.h"
+#include "tools/libdolania/cgroup.h"
 #include "tools/libdolania/confine.h"
 #include "tools/setup/kvm-probe.h"
 
@@ -137,7 +138,7 @@ static bool can_confine(char *why)
 
 	if (pipe2(go, O_CLOEXEC) < 0)
 		return false;
-	pid = confine_clone(&pidfd);
+	pid = confine_clone(&pidfd, -1);
 	if (pid == 0) {
 		close(go[1]);
 		_exit(confine_enter(go[0], &what) == 0 ? 0 : errno & 127);
@@ -175,6 +176,40 @@ static void check_jail(struct checkup *c)
 	     "'landlock' in the kernel's lsm= list");
 	line(c, seccomp ? FINE : BROKEN, "seccomp", seccomp ? "filters" : "no filters",
 	     "the VMM's jail needs a kernel with CONFIG_SECCOMP_FILTER");
+}
+
+/* The second wall around a run: made for real, and removed. */
+static void check_cgroup(struct checkup *c)
+{
+	static const char start_in_one[] = "runs work without; to have it, run dolania as root or in a cgroup that is "
+		"delegated to you: systemd-run --user --scope -p Delegate=yes dolania run ...";
+	struct cgroup g;
+	char found[256];
+	bool made;
+
+	cgroup_make(&g, 1 << 30);
+	made = g.dir >= 0;
+	snprintf(found, sizeof(found), "%s%s%s", made ? "each run has one, with a limit of memory" : g.why_not,
+		 g.error != 0 ? ": " : "", g.error != 0 ? strerror(g.error) : "");
+	line(c, made || g.callers_limit ? FINE : WORSE, "a cgroup of the VMM's own", found, start_in_one);
+	cgroup_release(&g);
+}
+
+/* Where KVM remembers places without memory, each costs the host memory of its kernel. */
+static void check_mmio_caching(struct checkup *c)
+{
+	char text[8] = "";
+	int fd = open("/sys/module/kvm/parameters/mmio_caching", O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		line(c, FINE, "kvm.mmio_caching", "this host does not say", "");
+	else if (text[0] == 'Y')
+		line(c, FINE, "kvm.mmio_caching", "on: KVM keeps a table entry for each place without memory that a "
+		     "guest looks at; dolania counts them and ends a run that makes thousands", "");
+	else
+		line(c, FINE, "kvm.mmio_caching", "off: KVM keeps no table entries for places without memory", "");
+	if (fd >= 0)
+		close(fd);
 }
 
 static void check_memory(struct checkup *c)
@@ -285,6 +320,8 @@ int doctor(void)
 	check_memory(&c);
 	check_tools(&c);
 	check_jail(&c);
+	check_cgroup(&c);
+	check_mmio_caching(&c);
 	check_policy(&c);
 	check_cache(&c);
 	printf(c.broken ? "\nA run cannot work here yet: see MISSING above.\n" : "\nRuns can work here.\n");

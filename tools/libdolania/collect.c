@@ -37,6 +37,7 @@ static void run_it(struct session *s)
 	    spawn_prepare(s) < 0 || spawn_vmm(s) < 0)
 		return;
 	supervise(s);
+	spawn_ended(s);
 	memcpy(&s->r->report, s->page, sizeof(s->r->report));
 	discard_verify(s);
 	verdict(s);
@@ -79,7 +80,7 @@ void collect(struct session *s, int fd, struct collected *c)
 	struct dolania_options o;
 	struct session second = {
 		.o = &o, .r = &r, .pidfd = -1, .paths = s->paths, .collecting = s, .progress = s->progress, .ram_bytes = RAM_BYTES,
-		.fd = SESSION_NO_FDS,
+		.fd = SESSION_NO_FDS, .cgroup = CGROUP_NONE,
 	};
 
 	*c = (struct collected){ .whole = false };

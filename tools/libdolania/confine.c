@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -15,11 +16,19 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-pid_t confine_clone(int *pidfd)
+pid_t confine_clone(int *pidfd, int cgroup)
 {
-	const unsigned long spaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
+	const uint64_t spaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC |
 				     CLONE_NEWUTS | CLONE_NEWCGROUP;
+	struct clone_args args = {
+		.flags = spaces | CLONE_PIDFD | CLONE_INTO_CGROUP,
+		.pidfd = (uint64_t)(uintptr_t)pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)(unsigned)cgroup,
+	};
 
+	if (cgroup >= 0)
+		return (pid_t)syscall(SYS_clone3, &args, sizeof(args));
 	return (pid_t)syscall(SYS_clone, spaces | CLONE_PIDFD | SIGCHLD, NULL, pidfd, NULL, 0ul);
 }
 

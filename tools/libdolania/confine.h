@@ -22,8 +22,11 @@
 
 enum { CONFINE_ID = 65534 };
 
-/* Fork into new namespaces; *pidfd is the child's, closed on exec.  -1 and errno. */
-pid_t confine_clone(int *pidfd);
+/*
+ * Fork into new namespaces, and into the cgroup of that descriptor if it is not -1 (clone3(2),
+ * CLONE_INTO_CGROUP); *pidfd is the child's, closed on exec.  -1 and errno.
+ */
+pid_t confine_clone(int *pidfd, int cgroup);
 
 /* Parent: write the maps of `pid` and let it go on, by a byte to `go_fd`.  0, or -1 with *why. */
 int confine_map(pid_t pid, int go_fd, const char **why);

@@ -165,6 +165,16 @@ struct dolania_out {
 	char why_not[DOLANIA_LINE];
 };
 
+/* The VMM's own cgroup, a second wall; see docs/decisions/0003-a-cgroup-of-the-vmms-own.md. */
+struct dolania_cgroup {
+	bool own;			/* there was one, with the limits below */
+	bool callers_limit;		/* else: limits of the caller's cgroup hold */
+	uint64_t memory_max_bytes, memory_peak_bytes;	/* peak: 0 if this kernel does not say */
+	uint64_t oom_kills;
+	unsigned pids_max;
+	char why_not[160];		/* "" if there was one */
+};
+
 struct dolania_result {
 	char run_id[33];
 	enum dolania_reason reason;
@@ -184,6 +194,7 @@ struct dolania_result {
 	char vmm_log[DOLANIA_LINE];	/* last line the VMM wrote */
 	uint64_t stdin_bytes;		/* read from stdin_fd */
 	struct dolania_stream out, err;
+	struct dolania_cgroup cgroup;
 	struct dolania_discard discard;
 	struct dolania_out returned;	/* with the option `out` */
 	struct dolania_measure measured[DOLANIA_MEASURES];

@@ -144,7 +144,7 @@ int extractor_start(struct extractor *x, const char *program, int dir, uint64_t 
 		snprintf(why, room, "%s: %s", program, strerror(errno));
 		goto out;
 	}
-	x->pid = confine_clone(&x->pidfd);
+	x->pid = confine_clone(&x->pidfd, -1);
 	if (x->pid == 0)
 		become_extractor(&f, dir, x->log, max_bytes, max_entries);
 	fd_close(&f.ready[1]);

@@ -10,6 +10,7 @@
 
 #include <sys/types.h>
 
+#include "tools/libdolania/cgroup.h"
 #include "tools/libdolania/dolania.h"
 #include "tools/libdolania/inputs.h"
 
@@ -65,6 +66,7 @@ struct session {
 	uint64_t ram_bytes;
 	struct fds fd;
 	struct report *page;		/* the shared memfd, mapped */
+	struct cgroup cgroup;		/* of the VMM's own */
 	pid_t pid;
 	int pidfd;
 	uint64_t oom_kills_before;
@@ -177,6 +179,7 @@ void measure_bytes(struct session *s, const char *role, const char *name, const 
 /* spawn.c: the one place where the VMM process begins. */
 int spawn_prepare(struct session *s);	/* memfds and pipes */
 int spawn_vmm(struct session *s);
+void spawn_ended(struct session *s);	/* the VMM was reaped: what its cgroup says, and the end of that */
 void spawn_release(struct session *s);
 
 /* supervise.c: from spawn to the VMM's last byte. */

@@ -198,6 +198,32 @@ static json_t *result_late(const struct dolania_options *opt, const struct dolan
 	return json_number(ended > deadline ? ended - deadline : 0);
 }
 
+static json_t *result_cgroup(const struct dolania_cgroup *g)
+{
+	json_t *o = json_object();
+
+	json_put(o, "own", json_boolean(g->own));
+	json_put(o, "memory_max_bytes", g->own ? json_number(g->memory_max_bytes) : json_null());
+	json_put(o, "memory_peak_bytes",
+		 g->own && g->memory_peak_bytes > 0 ? json_number(g->memory_peak_bytes) : json_null());
+	json_put(o, "pids_max", g->own ? json_number(g->pids_max) : json_null());
+	json_set_text_or_null(o, "why_not", g->why_not);
+	return o;
+}
+
+/*
+ * Of the layers within the VMM none is ever missing: one that cannot be set up is an error.  The
+ * cgroup is the one that depends on the caller.
+ */
+static json_t *result_missing(const struct dolania_result *r)
+{
+	json_t *list = json_array();
+
+	if (!r->cgroup.own && !r->cgroup.callers_limit)
+		json_add(list, json_string("cgroup"));
+	return list;
+}
+
 json_t *result_host(const struct dolania_options *opt, const struct dolania_result *r)
 {
 	const struct report *p = &r->report;
@@ -217,7 +243,7 @@ json_t *result_host(const struct dolania_options *opt, const struct dolania_resu
 	json_set_number(o, "touched_bytes", r->discard.touched_bytes);
 	json_put(o, "vmm", result_vmm(r));
 	json_put(o, "discard", result_discard(r));
-	/* A layer that cannot be set up is an error: there is no run without one. */
-	json_put(o, "missing_layers", json_array());
+	json_put(o, "cgroup", result_cgroup(&r->cgroup));
+	json_put(o, "missing_layers", result_missing(r));
 	return o;
 }

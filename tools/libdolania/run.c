@@ -146,7 +146,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 	struct progress progress;
 	struct session s = {
 		.progress = &progress, .o = o, .r = r, .pidfd = -1,
-		.fd = SESSION_NO_FDS,
+		.fd = SESSION_NO_FDS, .cgroup = CGROUP_NONE,
 	};
 
 	progress_begin(&progress, o->progress_fd);
@@ -154,6 +154,7 @@ void dolania_run(const struct dolania_options *o, struct dolania_result *r)
 		s.oom_kills_before = verdict_oom_kills();
 		if (spawn_vmm(&s) == 0) {
 			supervise(&s);
+			spawn_ended(&s);
 			memcpy(&r->report, s.page, sizeof(r->report));
 			discard_verify(&s);
 			verdict(&s);

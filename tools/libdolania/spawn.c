@@ -199,6 +199,50 @@ static void keep_network(struct session *s, pid_t pid)
 	s->fd.net = open(path, O_RDONLY | O_CLOEXEC);
 }
 
+/*
+ * All that the host's kernel can charge to a run: guest RAM and disks in memory, the shared page and
+ * rings, KVM's and the process's tables for them (8 bytes a page each, and the memory file's own
+ * index), tables for places without memory up to the VMM's own bound, and the VMM itself.
+ */
+static uint64_t memory_max(const struct session *s)
+{
+	const uint64_t vmm_and_slack = 64ull << 20;
+	uint64_t held = s->ram_bytes + s->o->scratch_bytes + (s->o->out != NULL ? 2 * s->o->disk_bytes : 0);
+
+	return held + held / 64 + REPORT_SHARED_BYTES + vmm_and_slack;
+}
+
+static pid_t clone_vmm(struct session *s)
+{
+	pid_t pid;
+
+	cgroup_make(&s->cgroup, memory_max(s));
+	pid = confine_clone(&s->pidfd, s->cgroup.dir);
+	if (pid >= 0 || s->cgroup.dir < 0)
+		return pid;
+	s->cgroup.error = errno;
+	cgroup_release(&s->cgroup);
+	s->cgroup.why_not = "the VMM cannot be started in it";
+	return confine_clone(&s->pidfd, -1);
+}
+
+void spawn_ended(struct session *s)
+{
+	struct cgroup *g = &s->cgroup;
+	struct dolania_cgroup *to = &s->r->cgroup;
+
+	cgroup_read(g);
+	*to = (struct dolania_cgroup){
+		.own = g->why_not == NULL, .callers_limit = g->callers_limit,
+		.memory_max_bytes = g->memory_max_bytes, .memory_peak_bytes = g->memory_peak_bytes,
+		.oom_kills = g->oom_kills, .pids_max = CGROUP_PIDS,
+	};
+	if (g->why_not != NULL)
+		snprintf(to->why_not, sizeof(to->why_not), "%s%s%s", g->why_not, g->error != 0 ? ": " : "",
+			 g->error != 0 ? strerror(g->error) : "");
+	cgroup_release(g);
+}
+
 /* Clone, map, let go.  The child's pid, or -1 with the session failed. */
 static pid_t start_confined(struct session *s, struct start *t, int program, int null)
 {
@@ -210,7 +254,7 @@ static pid_t start_confined(struct session *s, struct start *t, int program, int
 	if (pipe2(go, O_CLOEXEC) < 0)
 		return session_fail(s, DOLANIA_HOST_IO, "cannot make a pipe: %s", strerror(errno));
 	vmm_signals(&mask);
-	pid = confine_clone(&s->pidfd);
+	pid = clone_vmm(s);
 	if (pid == 0)
 		become_vmm(t, program, go, s->fd.log[1], null, &mask);
 	close(go[0]);
@@ -280,4 +324,5 @@ void spawn_release(struct session *s)
 	fd_close(&f->out_disk);
 	fd_close(&f->net);
 	fd_close(&s->pidfd);
+	cgroup_release(&s->cgroup);
 }

@@ -115,6 +115,14 @@ static void vmm_died(struct session *s)
 			     (unsigned long long)ours.rlim_cur);
 		return;
 	}
+	if (sig == SIGKILL && s->r->cgroup.oom_kills > 0) {
+		char limit[32];
+
+		session_fail(s, DOLANIA_HOST_OOM, "the host's kernel killed the VMM: its cgroup reached its limit of %s, "
+			     "which is more than a machine of this size needs",
+			     dolania_format_bytes(s->r->cgroup.memory_max_bytes, limit, sizeof(limit)));
+		return;
+	}
 	if (sig == SIGKILL && verdict_oom_kills() > s->oom_kills_before) {
 		session_fail(s, DOLANIA_HOST_OOM, "the VMM was killed, and the host's kernel killed processes for "
 			     "memory meanwhile; free memory or lower --memory");
