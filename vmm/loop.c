@@ -22,6 +22,8 @@
 /* Limits that no stock guest comes near, once its init is ready. */
 #define STORM_WINDOW_NS 1000000000u
 enum { STORM_EXITS = 8192, EXITS_PER_CHAIN = 4, SWEEP_MSRS = 64, SWEEP_UNMAPPED = 1024 };
+/* At most 16 KiB of the host's page tables each; looked at in each tick, and in some exits. */
+enum { SWEEP_TABLES = 256, UNMAPPED_PER_LOOK = 64 };
 
 static unsigned severity(const struct run *r, unsigned after_ready)
 {
@@ -55,6 +57,16 @@ static void mind_storm(struct run *r, uint64_t value)
 		end_hostile(r, REPORT_EV_EXIT_STORM, value,
 			    "the guest made thousands of exits a second that moved nothing");
 	*w = (struct idle){ .since = now, .chains = bus_chains(&r->bus) };
+}
+
+/* KVM makes page tables before it decides whether there is an exit, and keeps them. */
+static void mind_tables(struct run *r)
+{
+	uint64_t n = stats_tables(&r->vm);
+
+	if (n >= SWEEP_TABLES && !r->over)
+		end_hostile(r, REPORT_EV_UNMAPPED_SWEEP, n,
+			    "the guest swept through addresses without memory: the host keeps page tables for them");
 }
 
 /* What a device said: go on, or end the run. */
@@ -148,9 +160,10 @@ static void on_mmio(struct run *r)
 		report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_MMIO, addr);
 	}
 	r->page->exits[kind]++;
-	/* KVM remembers each such place in tables of its own, which nothing else bounds. */
 	if (r->page->exits[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED && !claimed)
 		end_hostile(r, REPORT_EV_UNMAPPED_SWEEP, addr, "the guest swept through addresses without memory");
+	else if (r->page->exits[REPORT_EXIT_MMIO_UNMAPPED] % UNMAPPED_PER_LOOK == 0 && !claimed)
+		mind_tables(r);
 	mind_storm(r, addr);
 }
 
@@ -308,6 +321,13 @@ static void wait_for_cont(struct run *r)
 		run_end(r, REPORT_END_CANCELLED, 0, "");
 }
 
+static void on_tick(struct run *r)
+{
+	if (r->c->cpu_ns > 0 && thread_cpu_ns() - r->cpu_start >= r->c->cpu_ns)
+		run_end(r, REPORT_END_CPU_LIMIT, 0, "");
+	mind_tables(r);
+}
+
 static void drain_signals(struct run *r)
 {
 	static const struct timespec now = { 0, 0 };
@@ -317,7 +337,7 @@ static void drain_signals(struct run *r)
 		if (sig == SIGALRM)
 			run_end(r, REPORT_END_WALL_LIMIT, 0, "");
 		else if (sig == SIGVTALRM)
-			run_end(r, REPORT_END_CPU_LIMIT, 0, "");
+			on_tick(r);
 		else if (sig == SIGTERM)
 			run_end(r, REPORT_END_CANCELLED, 0, "");
 		else if (sig == SIGTSTP)
@@ -345,7 +365,6 @@ void loop_guest(struct run *r)
 		} else if (e == EINTR) {
 			r->page->exits[REPORT_EXIT_INTR]++;
 			drain_signals(r);
-			r->pump_due = true;
 		} else if (e == EIO && r->page->phase >= REPORT_READY) {
 			/* KVM gave the machine up for what the guest did: an SMI to itself, for one. */
 			end_hostile(r, REPORT_EV_STUCK, (uint64_t)e, "the guest made KVM give up its machine (KVM_RUN: EIO)");

@@ -28,6 +28,9 @@
 #define CMDLINE_PORT(number) "ram_port=" TEXT(number)
 #define CMDLINE "panic=-1 reboot=t loglevel=5 tsc=reliable no_timer_check rdinit=/init " CMDLINE_PORT(LAYOUT_RAM_PORT)
 
+/* Of the thread's CPU time; a kernel's own tick, 1 to 4 ms, may make it later. */
+enum { TICK_NS = 2000000 };
+
 static enum err fail(struct run *r, enum err err, const char *why)
 {
 	enum report_end end = REPORT_END_HOST_UNSUPPORTED;
@@ -58,7 +61,7 @@ static enum err setup_signals(struct run *r)
 {
 	const int fds[] = { r->c->stdin_fd, r->c->stdout_fd, r->c->stderr_fd, r->c->out_fd };
 	struct sigevent wall = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGALRM };
-	struct sigevent cpu = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM };
+	struct sigevent tick = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGVTALRM };
 	sigset_t blocked;
 
 	sigemptyset(&r->signals);
@@ -87,7 +90,7 @@ static enum err setup_signals(struct run *r)
 			return fail(r, ERR_HOST, "the supervisor is gone");
 	}
 	if (timer_create(CLOCK_MONOTONIC, &wall, &r->wall) < 0 ||
-	    (r->c->cpu_ns > 0 && timer_create(CLOCK_THREAD_CPUTIME_ID, &cpu, &r->cpu) < 0))
+	    timer_create(CLOCK_THREAD_CPUTIME_ID, &tick, &r->tick) < 0)
 		return fail(r, ERR_HOST, "timer_create failed");
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
 		if (signal_on_ready(fds[i]) != OK)
@@ -173,29 +176,27 @@ static enum err setup_boot(struct run *r, struct image *kernel)
 	return err == OK ? OK : fail(r, err, "the boot parameters do not fit (kernel command line too long?)");
 }
 
-static enum err arm(timer_t timer, int flags, uint64_t ns)
+static enum err arm(timer_t timer, int flags, uint64_t ns, long again_ns)
 {
 	const struct itimerspec at = {
+		.it_interval = { 0, again_ns },
 		.it_value = { (time_t)(ns / 1000000000u), (long)(ns % 1000000000u) },
 	};
 
 	return timer_settime(timer, flags, &at, NULL) < 0 ? ERR_HOST : OK;
 }
 
-/* The wall limit counts from the VMM's start, that of CPU time from here. */
+/* The wall limit counts from the VMM's start, CPU time from here.  An idle guest has no ticks. */
 static enum err arm_limits(struct run *r)
 {
 	enum err err = OK;
 
 	if (r->c->wall_ns > 0) {
 		r->page->deadline = r->page->t_start + r->c->wall_ns;
-		err = arm(r->wall, TIMER_ABSTIME, r->page->deadline);
+		err = arm(r->wall, TIMER_ABSTIME, r->page->deadline, 0);
 	}
-	/* Before the timer starts: what is told at its end is never less than the limit. */
 	r->cpu_start = thread_cpu_ns();
-	if (err == OK && r->c->cpu_ns > 0)
-		err = arm(r->cpu, 0, r->c->cpu_ns);
-	return err;
+	return err ? err : arm(r->tick, 0, TICK_NS, TICK_NS);
 }
 
 enum err setup_machine(struct run *r)

@@ -26,7 +26,7 @@ struct run {
 	struct ioapic ioapic;
 	struct bus bus;
 	sigset_t signals;		/* SIGIO, SIGALRM, SIGVTALRM, SIGTERM: blocked but in KVM_RUN */
-	timer_t wall, cpu;
+	timer_t wall, tick;
 	uint64_t cpu_start;		/* thread CPU time that the limit and the report count from */
 	bool over;			/* the verdict is in the report */
 	bool pump_due;			/* a SIGIO was taken where its pipe could not be served */

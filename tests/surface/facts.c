@@ -60,6 +60,25 @@ static void show_msrs(const struct kvm_msr_filter *f)
 	}
 }
 
+/* KVM's file of statistics, with the one that the VMM looks for. */
+static int statistics(void)
+{
+	static const struct {
+		struct kvm_stats_header head;
+		struct kvm_stats_desc desc;
+		char name[48];
+		uint64_t data;
+	} file = {
+		{ .name_size = sizeof(file.name), .num_desc = 1, .desc_offset = offsetof(__typeof__(file), desc),
+		  .data_offset = offsetof(__typeof__(file), data) },
+		{ .size = 1 }, "pf_mmio_spte_created", 0,
+	};
+	int fd = memfd("statistics", sizeof(file));
+
+	MUST(pwrite(fd, &file, sizeof(file), 0) == (ssize_t)sizeof(file));
+	return fd;
+}
+
 /* A KVM that has everything.  The result of each request, or -1 when the caller's default does. */
 static int answer(unsigned request, void *arg)
 {
@@ -77,6 +96,8 @@ static int answer(unsigned request, void *arg)
 	case (unsigned)KVM_CREATE_VM:
 	case (unsigned)KVM_CREATE_VCPU:
 		return memfd("kvm", RUN_BYTES);
+	case (unsigned)KVM_GET_STATS_FD:
+		return statistics();
 	case (unsigned)KVM_GET_SUPPORTED_CPUID:
 		offer(arg);
 		return 0;

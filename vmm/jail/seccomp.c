@@ -22,10 +22,10 @@ static const unsigned calls[] = {
 	SYS_rt_sigtimedwait,	/* take the blocked signals */
 	SYS_readv,		/* host to guest streams, into receive buffers */
 	SYS_write,		/* guest to host streams, notices */
-	SYS_preadv,		/* disks */
+	SYS_preadv,		/* disks, and what KVM counts of the vCPU */
 	SYS_pwritev,		/* the writable disk */
 	SYS_close,		/* a stream that ended */
-	SYS_clock_gettime,	/* CPU time at the end; the rest is vDSO where there is one */
+	SYS_clock_gettime,	/* CPU time in ticks and at the end; the rest is vDSO where there is one */
 	SYS_lseek,		/* which guest memory holds pages, for overwriting */
 	SYS_exit_group,
 #ifdef __SANITIZE_ADDRESS__	/* test builds only: a sanitizer that writes its report */

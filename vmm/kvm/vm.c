@@ -122,6 +122,8 @@ enum err vm_create(struct vm *vm, int kvm_fd, const struct gmem *mem, unsigned p
 	vm->vcpu_fd = kvm_ioctl_value(vm->vm_fd, KVM_CREATE_VCPU, 0);
 	if (vm->vcpu_fd < 0)
 		return ERR_HOST;
+	if (stats_open(vm, why) != OK)
+		return ERR_HOST;
 	*why = "mapping the vCPU's run page failed";
 	vm->run_bytes = kvm_ioctl_value(kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 	if (vm->run_bytes < (long)sizeof(struct kvm_run))

@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "vmm/base/err.h"
 #include "vmm/mem/gmem.h"
@@ -25,6 +26,8 @@ struct vm {
 	struct kvm_run *run;		/* the vCPU's page of exits */
 	long run_bytes;
 	uint64_t xcr0;			/* state components the guest has; 0 = no XSAVE */
+	int stats_fd;			/* what KVM counts of the vCPU */
+	off_t tables_at;		/* where in it stats_tables() is */
 };
 
 /* Where the vCPU starts (boot/layout.h and the kernel's header say). */
@@ -48,6 +51,15 @@ MUST_USE enum err vcpu_signals(struct vm *vm, const sigset_t *wanted, const char
 
 /* Enter the guest until the next exit.  0, or an errno (EINTR: a signal came). */
 int vcpu_run(struct vm *vm);
+
+/* stats.c: open KVM's counters of the vCPU. */
+MUST_USE enum err stats_open(struct vm *vm, const char **why);
+
+/*
+ * Places without memory that KVM has made page tables for, up to four pages of the host's each.
+ * It needs no exit: the CPU's walk through the guest's own page tables is enough.
+ */
+uint64_t stats_tables(const struct vm *vm);
 
 /* Deliver an MSI; errors cannot be answered to a guest and are ignored. */
 void vm_msi(struct vm *vm, uint64_t address, uint32_t data);

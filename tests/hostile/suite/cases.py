@@ -6,7 +6,7 @@ A case whose counters differ never made its attack, whatever its end.
 The code of a case is CASE(name) in tests/hostile/cases/.
 """
 
-from .ends import (AtLeast, Case, DESC_LOW, End, FEATURES, NOTIFY, NUM, Place, READY, RX, SHORT, STATUS,
+from .ends import (AtLeast, Case, DESC_LOW, Either, End, FEATURES, NOTIFY, NUM, Place, READY, RX, SHORT, STATUS,
                    Storm, TX, USED_HIGH, VSOCK, WALL, disk, exited, hostile, panic,
                    second, violation)
 
@@ -318,7 +318,26 @@ CASES = [
          vsock=(50, 4, 4), exits__mmio_unmapped=11),
     Case("mem_copy_over_ram_end", "a copy through the end of RAM", exited(), exits__mmio_unmapped=257),
     Case("mem_sparse_reads", "a read in every 2 MiB of nothing: page tables in the host's kernel, without a limit",
-         hostile("unmapped_sweep", (4 << 30) + 1023 * (2 << 20)), exits__mmio_unmapped=1024),
+         hostile("unmapped_sweep"), exits__mmio_unmapped=AtLeast(64)),
+    Case("mem_walk_directory", "page tables in a place without memory, each 2 MiB on: #PF, no exit, and KVM's own "
+         "tables for each", hostile("unmapped_sweep"), exits__mmio_unmapped=0),
+    Case("mem_walk_directory_write", "the same by writes", hostile("unmapped_sweep"), exits__mmio_unmapped=0),
+    Case("mem_walk_user", "the same from user mode, after ready", hostile("unmapped_sweep"), vsock=(47, 3, 3)),
+    Case("mem_walk_pointer", "page directories where nothing is", hostile("unmapped_sweep"), exits__mmio_unmapped=0),
+    Case("mem_walk_top", "page directory pointers where nothing is", hostile("unmapped_sweep"),
+         exits__mmio_unmapped=0),
+    Case("mem_walk_far", "page tables 1 GiB apart: two of KVM's for each", hostile("unmapped_sweep"),
+         exits__mmio_unmapped=0),
+    Case("mem_walk_farthest", "513 GiB apart, written to: three for each where addresses have 48 bits",
+         hostile("unmapped_sweep"), exits__mmio_unmapped=0),
+    Case("mem_walk_near", "page tables 4 KiB apart", hostile("unmapped_sweep"), exits__mmio_unmapped=0),
+    Case("mem_walk_root", "CR3 where nothing is: KVM goes round for ever", WALL, **SHORT, exits__mmio_unmapped=0),
+    Case("mem_walk_clflush", "CLFLUSH of 4096 places where nothing is",
+         Either(hostile("unmapped_sweep"), exited()), exits__mmio_unmapped=0),
+    Case("mem_walk_prefetch", "PREFETCH of 4096 places where nothing is",
+         Either(hostile("unmapped_sweep"), exited()), exits__mmio_unmapped=0),
+    Case("mem_walk_invlpg", "INVLPG of 4096 places where nothing is",
+         Either(hostile("unmapped_sweep"), exited()), exits__mmio_unmapped=0),
     Case("mem_touch_all", "all RAM touched: no more than was given, and overwritten", exited(), vsock=(48, 4, 4)),
     Case("mem_kvmclock", "kvmclock's page where there is no memory: KVM writes it itself", exited(),
          image=(1, 0, 0), vsock=(48, 4, 4)),

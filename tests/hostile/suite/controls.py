@@ -26,7 +26,7 @@ class Control:
 
 
 SIGNAL, SANITIZER, OUTCOME, COUNTER = "signal", "sanitizer", "outcome", "counter"
-LIMIT, DISCARD, MEMORY = "limit", "discard", "memory"
+LIMIT, DISCARD, MEMORY, HOST = "limit", "discard", "memory", "host"
 LOCK = "(q->ready || !(d->status & STATUS_FEATURES_OK) || (d->status & STATUS_DRIVER_OK))"
 REFUSED = "\tif (v->stats.refused++ == 0)\n"
 HOARD = "\t{ static volatile uint8_t hoard[64 << 20]; hoard[4096u * (v->stats.refused % 16384)] = 1; }\n"
@@ -117,7 +117,9 @@ CONTROLS = [
             OUTCOME),
     Control("unmapped_unseen", "nobody counts the accesses to nothing",
             "vmm/loop.c", "[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED", "[REPORT_EXIT_MMIO_UNMAPPED] == ~0ull",
-            "mem_sparse_reads", OUTCOME),
+            "irq_init_at_the_end", OUTCOME),
+    Control("tables_unseen", "nobody counts the tables that KVM makes for addresses without memory",
+            "vmm/loop.c", "if (n >= SWEEP_TABLES && ", "if (n == ~0ull && ", "mem_walk_directory", HOST),
     Control("large_pages_without_end", "the guest may ask for large pages as often as it likes",
             "vmm/loop.c", "*ram_exits < r->mem.bytes / GMEM_LARGE_PAGE", "*ram_exits < ~0ull", "cpu_ram_port", COUNTER),
     Control("paravirtual_offered", "CPUID offers all of KVM's paravirtual features",

@@ -33,10 +33,13 @@ class Storm(End):
 
 
 class Case:
-    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, **reached):
+    """`host`: bounds of its own on what the host's kernel may hold for it (hostmem.MOST)."""
+
+    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, host=None, **reached):
         self.name, self.about, self.end, self.wall, self.disk = name, about, end, wall, disk
         self.options = ["--scratch", scratch] if scratch else []
         self.area = name.split("_")[0]
+        self.host = host or {}
         self.reached = {}
         for key, want in reached.items():
             if key in ("image", "vsock", "second"):
@@ -66,6 +69,14 @@ class AtLeast:
 
     def __call__(self, got):
         return got >= self.least
+
+
+class Either(End):
+    """The first, or the second where this processor or KVM does that."""
+
+    def __init__(self, first, second):
+        super().__init__(f"{first.text}, or {second.text}", first.reason, first.event)
+        self.details, self.second = first.details, second
 
 
 def violation(rule, slot, queue, index, value):

@@ -9,7 +9,7 @@ import time
 
 import lib
 
-from . import build, cases, ends
+from . import build, cases, ends, hostmem
 
 # Of a VMM, and of a command, that a sanitizer ended (sanitizer/options.c).
 STATUS_VMM_FOUND = 99
@@ -192,6 +192,8 @@ def check_end(case, r, symbols):
     end, want = r.result["end"], case.end
     if isinstance(want, ends.Storm) and want.too_slow(r.result):
         return
+    if isinstance(want, ends.Either) and end["reason"] == want.second.reason:
+        want = want.second
     if end["reason"] != want.reason:
         raise Wrong("outcome", f"{end['reason']} ({end['message']}; {end['detail']}), not {want.reason}")
     for key, detail in want.details.items():
@@ -215,6 +217,12 @@ def check_reached(case, r):
         ok = want(got) if callable(want) else got == want
         if not ok:
             raise Wrong("counter", f"{path} is {got}, not {getattr(want, 'text', want)}")
+
+
+def check_host(case, host):
+    what = hostmem.wrong(host, case.host)
+    if what is not None:
+        raise Wrong("host", what)
 
 
 def check_bounds(r, which):
@@ -258,7 +266,8 @@ def judge(case, which, root=None, symbols=None):
     """Runs `case` on the build `which` (or what lies at `root`); raises Wrong."""
     root = root or build.BUILDS[which]
     before, others = files(root, build.DISKS[case.disk]), set(vmms())
-    r, seen = run(case, root)
+    with hostmem.Watch() as host:
+        r, seen = run(case, root)
     if case.wall == "short" and not is_fine(seen, which):      # a loaded machine, where it was looked at in its set-up?
         r, seen = run(case, root, PATIENCE)
     if r.result is None:
@@ -267,6 +276,7 @@ def judge(case, which, root=None, symbols=None):
     if r.result["host"] is None:
         raise Wrong("outcome", f"no VM: {r}")
     check_crash(r)
+    check_host(case, host)
     check_end(case, r, symbols if symbols is not None else build.symbols())
     check_reached(case, r)
     check_bounds(r, which)

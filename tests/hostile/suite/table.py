@@ -1,5 +1,5 @@
 """docs/hostile.md, made of the cases and controls."""
-from . import cases, controls, ends
+from . import cases, controls, ends, hostmem
 
 AREAS = {
     "mmio": "Register windows", "ring": "Virtqueues", "blk": "The disk", "scratch": "A disk that may be written to (`--scratch`)", "vsock": "Vsock",
@@ -10,6 +10,7 @@ EYES = {
     "outcome": "another end, or another answer to the guest", "sanitizer": "a sanitizer's report",
     "signal": "the VMM dies by a signal", "limit": "the supervisor has to kill the VMM",
     "counter": "a count that is not the case's", "discard": "the supervisor finds guest memory that was not overwritten", "memory": "the VMM grows",
+    "host": "the host's kernel holds more memory",
 }
 
 HEAD = """# Hostile guests
@@ -43,6 +44,8 @@ with AddressSanitizer and UndefinedBehaviorSanitizer that is never installed. Ea
   SIGSYS, SIGSEGV or other signal; the VMM ended by itself, in time; its memory beyond the
   guest's RAM and its CPU time within bounds; all guest memory overwritten, by the VMM; no event above S3, and S3 only
   where the run was ended for it; the host's files (disk, kernel, initrd, both programs) unchanged; no VMM left.
+  The host's kernel memory, looked at before, during and after the run, grows by no more than {most},
+  and no more than 1 MiB of KVM's tables stays.
   Runs that last until their wall limit are also looked at from outside, twice: the
   same descriptors, memory and threads, guest RAM followed by inaccessible memory.
 
@@ -103,7 +106,7 @@ def reached(case):
 
 
 def text():
-    lines = [HEAD.format(cases=len(cases.CASES)) + "| control | weakening | file | build | case | seen as |", "|---|---|---|---|---|---|"]
+    lines = [HEAD.format(cases=len(cases.CASES), most=hostmem.bounds_text()) + "| control | weakening | file | build | case | seen as |", "|---|---|---|---|---|---|"]
     for c in controls.CONTROLS:
         lines.append(f"| `{c.name}` | {cell(c.about)} | `{c.file}` | {c.build} | `{c.case}` | {EYES[c.caught]} |")
     lines += ["", "## Cases", "", "Counters: register accesses / kicks / chains taken by a device; others by their name in the result. "
