@@ -20,10 +20,11 @@
 #include "vmm/state.h"
 
 /* Limits that no stock guest comes near, once its init is ready. */
-#define STORM_WINDOW_NS 1000000000u
-enum { STORM_EXITS = 8192, EXITS_PER_CHAIN = 4, SWEEP_MSRS = 64, SWEEP_UNMAPPED = 1024 };
+enum { EXITS_PER_CHAIN = 4, SWEEP_MSRS = 64, SWEEP_UNMAPPED = 1024 };
 /* At most 16 KiB of the host's page tables each; looked at in each tick, and in some exits. */
 enum { SWEEP_TABLES = 256, UNMAPPED_PER_LOOK = 64 };
+
+static const struct timespec no_time = { 0, 0 };
 
 static unsigned severity(const struct run *r, unsigned after_ready)
 {
@@ -38,27 +39,6 @@ static void end_hostile(struct run *r, enum report_event_kind kind, uint64_t val
 	run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, why);
 }
 
-/*
- * An exit that may have moved nothing.  Each request to a device explains some
- * (kick, interrupt status, acknowledge); a guest that makes thousands of others
- * a second keeps the host busy and does nothing for itself.  The clock is only
- * looked at when a window is full.
- */
-static void mind_storm(struct run *r, uint64_t value)
-{
-	struct idle *w = &r->idle;
-	uint64_t now, explained;
-
-	if (r->page->phase < REPORT_READY || ++w->exits < STORM_EXITS)
-		return;
-	now = report_now_ns();
-	explained = (bus_chains(&r->bus) - w->chains) * EXITS_PER_CHAIN;
-	if (w->since != 0 && now - w->since < STORM_WINDOW_NS && explained < STORM_EXITS)
-		end_hostile(r, REPORT_EV_EXIT_STORM, value,
-			    "the guest made thousands of exits a second that moved nothing");
-	*w = (struct idle){ .since = now, .chains = bus_chains(&r->bus) };
-}
-
 /* KVM makes page tables before it decides whether there is an exit, and keeps them. */
 static void mind_tables(struct run *r)
 {
@@ -67,6 +47,77 @@ static void mind_tables(struct run *r)
 	if (n >= SWEEP_TABLES && !r->over)
 		end_hostile(r, REPORT_EV_UNMAPPED_SWEEP, n,
 			    "the guest swept through addresses without memory: the host keeps page tables for them");
+}
+
+/* Not a real stop: in that the supervisor's end, SIGTERM, could not wake us. */
+static void wait_for_cont(struct run *r)
+{
+	sigset_t wake;
+	int sig;
+
+	sigemptyset(&wake);
+	sigaddset(&wake, SIGCONT);
+	sigaddset(&wake, SIGTERM);
+	while ((sig = sigwaitinfo(&wake, NULL)) < 0 && errno == EINTR)
+		;
+	if (sig != SIGCONT)
+		run_end(r, REPORT_END_CANCELLED, 0, "");
+}
+
+static void on_tick(struct run *r)
+{
+	if (r->c->cpu_ns > 0 && thread_cpu_ns() - r->cpu_start >= r->c->cpu_ns)
+		run_end(r, REPORT_END_CPU_LIMIT, 0, "");
+	mind_tables(r);
+}
+
+/* Take the signals that are there, or the first that comes in `wait`. */
+static void drain_signals(struct run *r, const struct timespec *wait)
+{
+	int sig;
+
+	for (; (sig = sigtimedwait(&r->signals, NULL, wait)) > 0 || (sig < 0 && errno == EINTR); wait = &no_time) {
+		if (sig == SIGALRM)
+			run_end(r, REPORT_END_WALL_LIMIT, 0, "");
+		else if (sig == SIGVTALRM)
+			on_tick(r);
+		else if (sig == SIGTERM)
+			run_end(r, REPORT_END_CANCELLED, 0, "");
+		else if (sig == SIGTSTP)
+			wait_for_cont(r);
+		else if (sig == SIGIO)
+			r->pump_due = true;
+	}
+}
+
+/*
+ * An exit that may have moved nothing (base/storm.h has the rules).  Each request to a device explains
+ * some (kick, interrupt status, acknowledge); a guest that makes thousands of others a second keeps the
+ * host busy and does nothing for itself.  `ev`, `value`, `why`: the evidence, if it is too much.
+ */
+static void mind_storm(struct run *r, enum storm_kind kind, enum report_event_kind ev, uint64_t value, const char *why)
+{
+	static const struct timespec a_while = { 0, STORM_WAIT_NS };
+
+	/* A stock kernel probes for hardware by plain exits. */
+	if (r->over || (kind == STORM_PLAIN && r->page->phase < REPORT_READY))
+		return;
+	switch (storm_judge(&r->storm, kind, bus_chains(&r->bus) * EXITS_PER_CHAIN, report_now_ns)) {
+	case STORM_GO_ON:
+		break;
+	case STORM_WAIT:
+		drain_signals(r, &a_while);
+		break;
+	case STORM_END:
+		end_hostile(r, ev, value, why);
+		break;
+	}
+}
+
+static void mind_plain(struct run *r, uint64_t value)
+{
+	mind_storm(r, STORM_PLAIN, REPORT_EV_EXIT_STORM, value,
+		   "the guest made thousands of exits a second that moved nothing");
 }
 
 /* What a device said: go on, or end the run. */
@@ -164,7 +215,7 @@ static void on_mmio(struct run *r)
 		end_hostile(r, REPORT_EV_UNMAPPED_SWEEP, addr, "the guest swept through addresses without memory");
 	else if (r->page->exits[REPORT_EXIT_MMIO_UNMAPPED] % UNMAPPED_PER_LOOK == 0 && !claimed)
 		mind_tables(r);
-	mind_storm(r, addr);
+	mind_plain(r, addr);
 }
 
 static void on_io(struct run *r)
@@ -191,7 +242,7 @@ static void on_io(struct run *r)
 	report_event(&r->report, severity(r, 1), REPORT_EV_UNMAPPED_IO, k->io.port);
 	if (k->io.direction == KVM_EXIT_IO_IN)
 		memset((uint8_t *)k + k->io.data_offset, 0xff, bytes);
-	mind_storm(r, k->io.port);
+	mind_plain(r, k->io.port);
 }
 
 /* A kernel may ask for the same one for ever: a debugger's block step does. */
@@ -216,6 +267,8 @@ static void on_msr(struct run *r)
 	k->msr.error = 1;
 	if (r->page->phase >= REPORT_READY && new_denied_msr(r, k->msr.index) && r->denied_msrs == SWEEP_MSRS)
 		end_hostile(r, REPORT_EV_MSR_SWEEP, k->msr.index, "the guest swept through MSRs it does not have");
+	mind_storm(r, STORM_MSR, REPORT_EV_EXIT_STORM, k->msr.index,
+		   "the guest asked for MSRs it does not have, thousands of times a second and for long");
 }
 
 static void on_shutdown(struct run *r)
@@ -260,6 +313,7 @@ static void on_bus_lock(struct run *r)
 {
 	r->page->exits[REPORT_EXIT_OTHER]++;
 	report_event(&r->report, severity(r, 1), REPORT_EV_BUS_LOCK, 0);
+	mind_storm(r, STORM_BUS_LOCK, REPORT_EV_BUS_LOCK, 0, "the guest went on locking the bus");
 }
 
 static void on_notify(struct run *r)
@@ -270,6 +324,7 @@ static void on_notify(struct run *r)
 		return;
 	}
 	report_event(&r->report, severity(r, 2), REPORT_EV_NOTIFY, 0);
+	mind_storm(r, STORM_NOTIFY, REPORT_EV_NOTIFY, 0, "the guest went on letting no event through");
 }
 
 static void on_intr(struct run *r)
@@ -306,52 +361,11 @@ static void handle_exit(struct run *r)
 	end_stuck(r, "KVM left the guest for a reason outside our table");
 }
 
-/* Not a real stop: in that the supervisor's end, SIGTERM, could not wake us. */
-static void wait_for_cont(struct run *r)
-{
-	sigset_t wake;
-	int sig;
-
-	sigemptyset(&wake);
-	sigaddset(&wake, SIGCONT);
-	sigaddset(&wake, SIGTERM);
-	while ((sig = sigwaitinfo(&wake, NULL)) < 0 && errno == EINTR)
-		;
-	if (sig != SIGCONT)
-		run_end(r, REPORT_END_CANCELLED, 0, "");
-}
-
-static void on_tick(struct run *r)
-{
-	if (r->c->cpu_ns > 0 && thread_cpu_ns() - r->cpu_start >= r->c->cpu_ns)
-		run_end(r, REPORT_END_CPU_LIMIT, 0, "");
-	mind_tables(r);
-}
-
-static void drain_signals(struct run *r)
-{
-	static const struct timespec now = { 0, 0 };
-	int sig;
-
-	while ((sig = sigtimedwait(&r->signals, NULL, &now)) > 0 || (sig < 0 && errno == EINTR)) {
-		if (sig == SIGALRM)
-			run_end(r, REPORT_END_WALL_LIMIT, 0, "");
-		else if (sig == SIGVTALRM)
-			on_tick(r);
-		else if (sig == SIGTERM)
-			run_end(r, REPORT_END_CANCELLED, 0, "");
-		else if (sig == SIGTSTP)
-			wait_for_cont(r);
-		else if (sig == SIGIO)
-			r->pump_due = true;
-	}
-}
-
 bool loop_over(void *ctx)
 {
 	struct run *r = ctx;
 
-	drain_signals(r);
+	drain_signals(r, &no_time);
 	return r->over;
 }
 
@@ -364,7 +378,7 @@ void loop_guest(struct run *r)
 			handle_exit(r);
 		} else if (e == EINTR) {
 			r->page->exits[REPORT_EXIT_INTR]++;
-			drain_signals(r);
+			drain_signals(r, &no_time);
 		} else if (e == EIO && r->page->phase >= REPORT_READY) {
 			/* KVM gave the machine up for what the guest did: an SMI to itself, for one. */
 			end_hostile(r, REPORT_EV_STUCK, (uint64_t)e, "the guest made KVM give up its machine (KVM_RUN: EIO)");

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <time.h>
 
+#include "vmm/base/storm.h"
 #include "vmm/boot/image.h"
 #include "vmm/irq/ioapic.h"
 #include "vmm/kvm/vm.h"
@@ -30,11 +31,7 @@ struct run {
 	uint64_t cpu_start;		/* thread CPU time that the limit and the report count from */
 	bool over;			/* the verdict is in the report */
 	bool pump_due;			/* a SIGIO was taken where its pipe could not be served */
-	struct idle {			/* exits that moved nothing, in one window of time */
-		uint64_t since;		/* CLOCK_MONOTONIC ns; 0: no window yet */
-		uint64_t chains;	/* bus_chains() at its start */
-		uint32_t exits;
-	} idle;
+	struct storm storm;		/* exits that moved nothing */
 	uint32_t denied[64];		/* MSRs asked for after init was ready, each once */
 	unsigned denied_msrs;
 	uint64_t refused;		/* vsock connections that were reported */

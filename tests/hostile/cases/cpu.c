@@ -57,6 +57,14 @@ CASE(cpu_msr_sweep_late)
 	SURVIVED();
 }
 
+/* One and the same, as fast as it goes. */
+CASE(cpu_msr_storm)
+{
+	ready();
+	for (;;)
+		try_rdmsr(0x1d9);
+}
+
 /* Values that the offered ones must not take. */
 CASE(cpu_msr_values)
 {

@@ -6,7 +6,7 @@ A case whose counters differ never made its attack, whatever its end.
 The code of a case is CASE(name) in tests/hostile/cases/.
 """
 
-from .ends import (AtLeast, Case, DESC_LOW, Either, End, FEATURES, NOTIFY, NUM, Place, READY, RX, SHORT, STATUS,
+from .ends import (AtLeast, AtMost, Case, DESC_LOW, Either, End, FEATURES, NOTIFY, NUM, Place, READY, RX, SHORT, STATUS,
                    Storm, TX, USED_HIGH, VSOCK, WALL, disk, exited, hostile, panic,
                    second, violation)
 
@@ -307,6 +307,8 @@ CASES = [
     Case("cpu_timer_storm", "the fastest timer there is, and interrupts on", WALL, **SHORT, vsock=(47, 3, 3)),
     Case("cpu_exit_storm", "exits as fast as they come, for nothing", Storm("exit_storm", 0x80, 8192), wall="middle",
          exits__io_unmapped=AtLeast(8192)),
+    Case("cpu_msr_storm", "one MSR it does not have, for ever: slowed down", WALL, wall="middle",
+         exits__msr=AtMost(9 * 9192)),
     Case("cpu_endless_string", "one REP instruction of 2^60 rounds, out of RAM into nothing",
          hostile("unmapped_sweep"), image=(1, 0, 0), exits__mmio_unmapped=1024, exits__io_unmapped=AtLeast(5)),
     Case("cpu_never_ready", "disk requests for ever, and never a word", WALL, **SHORT,

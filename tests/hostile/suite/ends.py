@@ -79,6 +79,14 @@ class Either(End):
         self.details, self.second = first.details, second
 
 
+class AtMost:
+    def __init__(self, most):
+        self.most, self.text = most, f"at most {most}"
+
+    def __call__(self, got):
+        return 0 < got <= self.most
+
+
 def violation(rule, slot, queue, index, value):
     """The VMM ends the run, with this evidence."""
     if isinstance(value, int):
