@@ -344,7 +344,18 @@ CASES = [
     Case("mem_kvmclock", "kvmclock's page where there is no memory: KVM writes it itself", exited(),
          image=(1, 0, 0), vsock=(48, 4, 4)),
 
+    Case("mem_kvmclock_storm", "kvmclock's page moved 20000 times, in RAM and out of it", exited(), vsock=(48, 4, 4)),
+    Case("mem_fxsave_nowhere", "FXSAVE and FXRSTOR where nothing is", hostile("stuck")),
+    Case("mem_descriptors_nowhere", "segments loaded from a table where nothing is: KVM goes round for ever", WALL, **SHORT,
+         vsock=(47, 3, 3)),
+    Case("mem_idt_nowhere", "a trap with no memory behind its table", hostile("stuck")),
+    Case("mem_code_nowhere", "code where nothing is", hostile("stuck")),
+
     # ---- interrupt controllers ----
+    Case("irq_map_storm", "the LAPIC switched and placed anew 5000 times: KVM's map of it is made anew", exited()),
+    Case("irq_lapic_sweep", "the LAPIC moved over 4096 places where nothing is",
+         Either(hostile("unmapped_sweep"), exited())),
+    Case("irq_ipi_storm", "20000 interrupts for itself that nobody takes", exited()),
     Case("irq_redirection", "every delivery mode and low vectors in the IOAPIC: only fixed ones arrive", exited(),
          image=(119, 32, 32), exits__mmio_ioapic=128),
     Case("irq_ioapic_registers", "every index and width of the IOAPIC with wild values", exited(),
