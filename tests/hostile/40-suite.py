@@ -72,6 +72,10 @@ def test_eyes_that_no_control_opens():
     wrong("outcome", harness.check_bounds, spoilt(lambda x: x["events"].append(
         {"severity": "S4", "kind": "vmm_fault", "count": 1, "first_value": 0})), "release")
     wrong("outcome", harness.check_crash, spoilt(lambda x: x["host"]["vmm"].update(status=1)))
+    harness.check_teardown(r)
+    late = copy.copy(r)
+    late.took_s += 60
+    wrong("limit", harness.check_teardown, late)
     fds, maps = [("0", "/dev/null")], [["1000-3000", "rw-s", "0", "0", "9", "/memfd:dolania-ram"],
                                        ["3000-4000", "---p", "0", "0", "0"]]
     good = (fds, 1000, 1, maps)

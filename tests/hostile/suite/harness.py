@@ -22,6 +22,8 @@ MIB = 1 << 20
 OWN_BYTES = {"release": 2 * MIB, "sanitizer": 32 * MIB}
 # More of its own between two looks.  khugepaged makes 2 MiB of the few pages of a sanitizer's, now and then.
 MORE_BYTES = {"release": MIB, "sanitizer": 8 * MIB}
+# From guest memory overwritten to the command's end: KVM takes its tables down, the supervisor reaps and tells.
+TEARDOWN_S = 2 * lib.SLOWNESS
 CPU_SLACK_NS = 30_000_000           # ticks that rusage may be off by
 WALL_S = {"short": 1.6 if lib.EMULATED else 0.5, "middle": 8, "long": 40}
 PATIENCE = 5
@@ -240,6 +242,12 @@ def check_bounds(r, which):
         raise Wrong("outcome", f"events {r.result['events']}")
 
 
+def check_teardown(r):
+    took = r.took_s - r.result["host"]["phases_ns"]["discarded"] / 1e9
+    if took > TEARDOWN_S:
+        raise Wrong("limit", f"the command ended {took:.1f} s after guest memory was overwritten")
+
+
 def check_seen(seen, which="release"):
     """Two looks at one VMM: no fd, byte or thread more, and the guard in its place."""
     if len(seen) != 2:
@@ -280,6 +288,7 @@ def judge(case, which, root=None, symbols=None):
     check_end(case, r, symbols if symbols is not None else build.symbols())
     check_reached(case, r)
     check_bounds(r, which)
+    check_teardown(r)
     if r.code != r.result["end"]["status"]:
         raise Wrong("outcome", f"status {r.code}")
     if case.wall == "short":

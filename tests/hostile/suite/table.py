@@ -45,7 +45,7 @@ with AddressSanitizer and UndefinedBehaviorSanitizer that is never installed. Ea
   guest's RAM and its CPU time within bounds; all guest memory overwritten, by the VMM; no event above S3, and S3 only
   where the run was ended for it; the host's files (disk, kernel, initrd, both programs) unchanged; no VMM left.
   The host's kernel memory, looked at before, during and after the run, grows by no more than {most},
-  and no more than 1 MiB of KVM's tables stays.
+  and no more than 1 MiB of KVM's tables stays; the command ends soon after guest memory was overwritten.
   Runs that last until their wall limit are also looked at from outside, twice: the
   same descriptors, memory and threads, guest RAM followed by inaccessible memory.
 
