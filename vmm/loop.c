@@ -3,7 +3,7 @@
  * The run loop: enter the guest, answer its exit, until the run is over.
  *
  * One thread, no handler, no race: SIGIO (a pipe became ready), SIGALRM (the
- * wall limit), SIGVTALRM (CPU time), SIGTERM (cancel, or the supervisor died) and SIGTSTP (wait for
+ * limits on time), SIGVTALRM (ticks of CPU time), SIGTERM (cancel, or the supervisor died) and SIGTSTP (wait for
  * SIGCONT) are always blocked, and unblocked by KVM only inside KVM_RUN.  A signal that arrives at any
  * other moment stays pending and makes the next KVM_RUN return at once.
  *
@@ -35,6 +35,8 @@ static unsigned severity(const struct run *r, unsigned after_ready)
 /* What no stock driver does: the run ends, with the evidence. */
 static void end_hostile(struct run *r, enum report_event_kind kind, uint64_t value, const char *why)
 {
+	if (r->over)		/* one verdict, and no event after it */
+		return;
 	report_event(&r->report, 3, kind, value);
 	run_end(r, REPORT_END_PROTOCOL_VIOLATION, 0, why);
 }
@@ -44,7 +46,7 @@ static void mind_tables(struct run *r)
 {
 	uint64_t n = stats_tables(&r->vm);
 
-	if (n >= SWEEP_TABLES && !r->over)
+	if (n >= SWEEP_TABLES)
 		end_hostile(r, REPORT_EV_UNMAPPED_SWEEP, n,
 			    "the guest swept through addresses without memory: the host keeps page tables for them");
 }
@@ -78,7 +80,7 @@ static void drain_signals(struct run *r, const struct timespec *wait)
 
 	for (; (sig = sigtimedwait(&r->signals, NULL, wait)) > 0 || (sig < 0 && errno == EINTR); wait = &no_time) {
 		if (sig == SIGALRM)
-			run_end(r, REPORT_END_WALL_LIMIT, 0, "");
+			clock_judge(r);
 		else if (sig == SIGVTALRM)
 			on_tick(r);
 		else if (sig == SIGTERM)
@@ -125,7 +127,7 @@ static void settle(struct run *r, enum err err)
 {
 	const struct violation *v = &r->bus.violation;
 
-	if (err == OK)
+	if (err == OK || r->over)	/* what the guest sent behind its end is not judged */
 		return;
 	if (err == ERR_GUEST) {
 		r->page->violation = (struct report_violation){ v->slot, v->queue, v->index, v->rule, v->value, "" };
@@ -161,6 +163,7 @@ void loop_frame(void *ctx, const struct wire_frame *frame)
 		return;
 	if (frame->magic != WIRE_FRAME_MAGIC) {
 		end_hostile(r, REPORT_EV_VSOCK, frame->magic, "a control frame without its magic number");
+		r->bus.vsock.ended = true;
 		return;
 	}
 	switch (frame->type) {
@@ -175,6 +178,7 @@ void loop_frame(void *ctx, const struct wire_frame *frame)
 	case WIRE_EXIT:
 		r->page->exit_frame = *frame;
 		run_end(r, REPORT_END_GUEST_EXIT, 0, "");
+		r->bus.vsock.ended = true;
 		break;
 	default:
 		break;		/* a newer init's frame: not ours to judge */

@@ -59,8 +59,15 @@ static void count(struct run *r)
 
 static void discard(struct run *r, bool has_vcpu)
 {
+	static const uint8_t none[4096];
 	uint64_t start = report_now_ns(), held = 0, wiped = 0;
-	bool cleared = !has_vcpu || vcpu_clear(&r->vm);
+	bool cleared = true;
+
+	/* The last entry first: KVM writes its clock into the guest's memory there, if the guest asked for that. */
+	if (has_vcpu)
+		cleared = gmem_write(&r->mem, gpa(0), none, sizeof(none)) == OK && vcpu_clear(&r->vm) &&
+			  vcpu_flush(&r->vm, &r->signals);
+	r->page->vcpu_cleared = cleared;
 
 	/* On failure the supervisor finds bytes unwiped and does it itself. */
 	if (wipe_ram(&r->mem, r->c->ram_fd, &held, &wiped) != OK)
@@ -77,10 +84,6 @@ static void discard(struct run *r, bool has_vcpu)
 				wipe_file(r->c->disk_fd[i]);
 	}
 	__asm__ volatile("" : : "r"(r->page) : "memory");
-	/* Last, because it asks KVM to run: guest page 0 must be zero for it. */
-	if (has_vcpu)
-		cleared = wiped == held && vcpu_flush(&r->vm, &r->signals) && cleared;
-	r->page->vcpu_cleared = cleared;
 }
 
 int run(const struct run_config *c)

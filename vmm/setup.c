@@ -30,6 +30,7 @@
 
 /* Of the thread's CPU time; a kernel's own tick, 1 to 4 ms, may make it later. */
 enum { TICK_NS = 2000000 };
+enum { WALL_TICK_NS = 5000000 };
 
 static enum err fail(struct run *r, enum err err, const char *why)
 {
@@ -89,7 +90,7 @@ static enum err setup_signals(struct run *r)
 		if (poll(&notice, 1, 0) > 0 && notice.revents & POLLERR)
 			return fail(r, ERR_HOST, "the supervisor is gone");
 	}
-	if (timer_create(CLOCK_MONOTONIC, &wall, &r->wall) < 0 ||
+	if (timer_create(CLOCK_MONOTONIC, &wall, &r->wall) < 0 || timer_create(CLOCK_MONOTONIC, &wall, &r->boot) < 0 ||
 	    timer_create(CLOCK_THREAD_CPUTIME_ID, &tick, &r->tick) < 0)
 		return fail(r, ERR_HOST, "timer_create failed");
 	for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -186,15 +187,17 @@ static enum err arm(timer_t timer, int flags, uint64_t ns, long again_ns)
 	return timer_settime(timer, flags, &at, NULL) < 0 ? ERR_HOST : OK;
 }
 
-/* The wall limit counts from the VMM's start, CPU time from here.  An idle guest has no ticks. */
+/*
+ * The wall limit counts from the script's start, which is not known yet, and no timer can be set once
+ * the jail is closed: it ticks from the first moment that can be the end, and clock.c looks whether
+ * it is.  CPU time counts from here; an idle guest has no ticks of it.
+ */
 static enum err arm_limits(struct run *r)
 {
-	enum err err = OK;
+	enum err err = arm(r->boot, TIMER_ABSTIME, r->page->t_start + REPORT_BOOT_NS, 0);
 
-	if (r->c->wall_ns > 0) {
-		r->page->deadline = r->page->t_start + r->c->wall_ns;
-		err = arm(r->wall, TIMER_ABSTIME, r->page->deadline, 0);
-	}
+	if (err == OK && r->c->wall_ns > 0)
+		err = arm(r->wall, TIMER_ABSTIME, r->page->t_start + r->c->wall_ns, WALL_TICK_NS);
 	r->cpu_start = thread_cpu_ns();
 	return err ? err : arm(r->tick, 0, TICK_NS, TICK_NS);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * state.h - all that one run holds; shared by run.c, setup.c and loop.c only.
+ * state.h - all that one run holds; shared by run.c, setup.c, loop.c and clock.c only.
  */
 #ifndef DOLANIA_STATE_H
 #define DOLANIA_STATE_H
@@ -27,7 +27,7 @@ struct run {
 	struct ioapic ioapic;
 	struct bus bus;
 	sigset_t signals;		/* SIGIO, SIGALRM, SIGVTALRM, SIGTERM: blocked but in KVM_RUN */
-	timer_t wall, tick;
+	timer_t wall, boot, tick;
 	uint64_t cpu_start;		/* thread CPU time that the limit and the report count from */
 	bool over;			/* the verdict is in the report */
 	bool pump_due;			/* a SIGIO was taken where its pipe could not be served */
@@ -48,6 +48,9 @@ void loop_raise(void *ctx, unsigned pin);
 void loop_frame(void *ctx, const struct wire_frame *frame);
 void loop_msi(void *ctx, uint64_t address, uint32_t data);
 bool loop_over(void *ctx);	/* a signal ended the run meanwhile: no more work for the guest */
+
+/* clock.c: a timer of real time ticked; is one of its limits over? */
+void clock_judge(struct run *r);
 
 static inline uint64_t thread_cpu_ns(void)
 {

@@ -10,7 +10,8 @@ import subprocess
 import tempfile
 import time
 
-from lib import DOLANIA, SLOWNESS, TOP, guest_with, hostile, in_time, read_result, run, wall_s
+import lib
+from lib import DOLANIA, SLOWNESS, TOP, each, guest_with, hostile, in_time, read_result, run, slow, wall_s
 
 FIRST = "echo partial; printf 'no newline'; echo oops >&2; "
 KEPT = b"partial\nno newline"
@@ -162,16 +163,41 @@ def test_a_vmm_that_says_it_ended_and_does_not_is_no_wall_limit():
         assert (p.returncode, r.reason) == (121, "vmm_fault") and b"did not end" in p.stderr, (p, r)
 
 
-def test_wall_limit_of_a_guest_that_ignores_interrupts():
+BOOT_S = 120
+
+
+def boot_limit(kernel):
+    """A guest whose init never comes: the wall limit does not count yet, the limit of the boot does."""
+    r = run(*guest_with(kernel=kernel), "--wall", "3s", "-c", "true", timeout=200)
+    assert (r.code, r.reason, r.result["end"]["by"]) == (125, "boot_failed", "host"), r
+    assert BOOT_S <= r.result["host"]["wall_ns"] / 1e9 < BOOT_S + 5 * SLOWNESS, r
+    one_line(r, "did not boot within 2m")
+    return r
+
+
+@slow
+def test_boot_limit_of_a_guest_that_ignores_interrupts():
     """A kernel of four instructions that spins with interrupts off; nothing in it cooperates."""
-    r = in_time(lambda: run(*guest_with(kernel="spin"), "--wall", "3s", "-c", "true"))
-    assert (r.code, r.reason) == (124, "wall_limit")
-    assert r.took_s < 3 + 5 * SLOWNESS
+    r = boot_limit("spin")
+    assert "overloaded" not in r.errtext, r
 
 
-def test_wall_limit_of_a_halted_guest():
-    r = in_time(lambda: run(*guest_with(kernel="halt"), "--wall", "3s", "-c", "true"))
-    assert (r.code, r.reason) == (124, "wall_limit")
+@slow
+def test_boot_limit_of_a_halted_guest():
+    """It gets little of a processor, as on a host that is overloaded, and the message says so."""
+    r = boot_limit("halt")
+    assert "overloaded" in r.errtext and "of CPU time" in r.errtext, r
+
+
+def test_boots_under_load_do_not_count():
+    """So many at once that each boot takes longer than the wall limit; each script has all of it."""
+    runs = []
+    each(lambda _: runs.append(run("--memory", "32M", "--tmp", "8M", "--wall", "6s", "-c", "echo here", timeout=120)),
+         range(16), jobs=16)
+    assert [r.reason for r in runs] == ["exited"] * 16, [str(r)[:600] for r in runs if r.reason != "exited"]
+    assert all(r.out == b"here\n" for r in runs)
+    if lib.EMULATED:
+        assert max(r.result["host"]["phases_ns"]["started"] for r in runs) > 6e9, "the host was not loaded"
 
 
 def test_guest_oom_shell():

@@ -3,8 +3,10 @@ import copy
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 
 sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
 import lib  # noqa: E402
@@ -88,6 +90,69 @@ def test_eyes_that_no_control_opens():
 
 
 test_eyes_that_no_control_opens.hostile = True
+
+
+def test_nothing_is_written_after_the_wipe():
+    """The supervisor is stopped while its VMM ends; then every byte of what was guest memory is looked at."""
+    tests.ready()
+    case = tests.BY_NAME["mem_kvmclock_at_the_end"]
+    for _ in range(3):
+        with lib.scratch() as d:
+            result = os.path.join(d, "result.json")
+            words = harness.command(case, build.BUILDS["release"], result, 1)
+            with subprocess.Popen(words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as p:
+                try:
+                    vmm = wait_for_vmm(p.pid)
+                    os.kill(p.pid, signal.SIGSTOP)
+                    for _ in range(600 * lib.SLOWNESS):
+                        if open(f"/proc/{vmm}/stat", encoding="ascii").read().rsplit(")", 1)[1].split()[0] == "Z":
+                            break
+                        time.sleep(0.1)
+                    ram = [f"/proc/{p.pid}/fd/{n}" for n in os.listdir(f"/proc/{p.pid}/fd")
+                           if "dolania-ram" in os.readlink(f"/proc/{p.pid}/fd/{n}")]
+                    assert len(ram) == 1, ram
+                    left = not_zero(ram[0])
+                finally:
+                    os.kill(p.pid, signal.SIGCONT)
+                    p.wait(60 * lib.SLOWNESS)
+            r = lib.read_result(result)
+            assert r.reason == "exited" and r.result["host"]["touched_bytes"] > 1 << 20, r
+            assert not left, f"bytes at {left} of guest memory are not zero after the wipe"
+            assert r.result["host"]["discard"]["by"] == "vmm", r
+
+
+test_nothing_is_written_after_the_wipe.hostile = True
+
+
+def wait_for_vmm(pid):
+    """The VMM of that command, once its guest may run: it has closed /dev/kvm."""
+    for _ in range(200 * lib.SLOWNESS):
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+                vmm = int(f.read().split()[0])
+            names = [os.readlink(f"/proc/{vmm}/fd/{n}") for n in os.listdir(f"/proc/{vmm}/fd")]
+            if "anon_inode:kvm-vm" in names and "/dev/kvm" not in names:
+                return vmm
+        except (OSError, IndexError):
+            pass
+        time.sleep(0.02)
+    raise AssertionError("the VMM did not come up")
+
+
+def not_zero(path):
+    found = []
+    with open(path, "rb") as f:
+        at, end = 0, os.fstat(f.fileno()).st_size
+        while at < end:
+            try:
+                at = os.lseek(f.fileno(), at, os.SEEK_DATA)
+            except OSError:
+                break
+            block = os.pread(f.fileno(), 1 << 20, at)
+            if block.count(0) != len(block):
+                found.append(at + next(i for i, b in enumerate(block) if b))
+            at += len(block)
+    return found
 
 
 def test_a_changed_file_is_seen():

@@ -107,6 +107,11 @@ def collect():
             value = words[1:] if len(words) > 2 else words[1]
             if value not in facts.setdefault(words[0], []):
                 facts[words[0]].append(value)
+    # The filter has a range for each direction: "r" and "w" of one MSR come apart.
+    access = {}
+    for n, way in facts["msr"]:
+        access[n] = access.get(n, "") + way
+    facts["msr"] = [[n, access[n]] for n in sorted(access, key=lambda n: int(n, 0))]
     facts["program"] = bpf.decode(bytes.fromhex("".join(
         c[2:4] + c[0:2] + c[4:8] + c[14:16] + c[12:14] + c[10:12] + c[8:10]
         for c in re.findall(".{16}", facts.pop("filter")[0]))))

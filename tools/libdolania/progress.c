@@ -93,6 +93,14 @@ int progress_show(struct progress *p, const char *what, int timeout)
 	return timeout < 0 || timeout > step ? step : timeout;
 }
 
+/* As the wall limit counts: from the script's start, which the VMM tells. */
+static uint64_t progress_from(const struct session *s)
+{
+	uint64_t at = __atomic_load_n(&s->page->t_started, __ATOMIC_RELAXED);
+
+	return at < s->r->started_ns || at > now_ns() ? s->r->started_ns : at;
+}
+
 int progress_run(const struct session *s, unsigned phase, int timeout)
 {
 	char limit[32] = "", what[sizeof(s->progress->text)];
@@ -106,7 +114,7 @@ int progress_run(const struct session *s, unsigned phase, int timeout)
 		return progress_show(s->progress, "overwriting", timeout);
 	if (phase < REPORT_STARTED)
 		return progress_show(s->progress, "booting", timeout);
-	seconds = (now_ns() - s->r->started_ns) / NS_PER_S;	/* as the wall limit counts */
+	seconds = (now_ns() - progress_from(s)) / NS_PER_S;
 	if (s->o->wall_ns > 0)
 		dolania_format_ns(s->o->wall_ns, limit, sizeof(limit));
 	snprintf(what, sizeof(what), "running %llus%s%s", (unsigned long long)seconds, limit[0] != '\0' ? "/" : "", limit);

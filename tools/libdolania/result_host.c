@@ -190,7 +190,8 @@ static json_t *result_vmm(const struct dolania_result *r)
 /* A VMM that was killed is taken to have run its guest until it was reaped. */
 static json_t *result_late(const struct dolania_options *opt, const struct dolania_result *r)
 {
-	uint64_t deadline = r->report.deadline != 0 ? r->report.deadline : r->started_ns + opt->wall_ns;
+	uint64_t from = r->report.t_started != 0 ? r->report.t_started : r->started_ns;
+	uint64_t deadline = r->report.deadline != 0 ? r->report.deadline : from + opt->wall_ns;
 	uint64_t ended = r->report.t_ended != 0 ? r->report.t_ended : r->ended_ns;
 
 	if (r->reason != DOLANIA_WALL_LIMIT)

@@ -14,7 +14,7 @@
 static const struct setting table[SETTINGS] = {
 	[SETTING_WALL] = {
 		"wall", "timeout", "wall_ns", SETTING_TIME, true, 60 * NS_PER_S, 1, ANY,
-		"real time, from the start of the machine", "the host's clock, and a second one in dolania",
+		"real time, from the start of the script", "the host's clock, and a second one in dolania",
 		"the run ends: `wall_limit`, status 124", FIELD(wall_ns),
 	},
 	[SETTING_CPU_TIME] = {

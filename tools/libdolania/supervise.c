@@ -54,14 +54,32 @@ static unsigned phase(const struct loop *l)
 	return __atomic_load_n(&l->s->page->phase, __ATOMIC_ACQUIRE);
 }
 
-/* When the VMM's own limit strikes: it counts from its start, just after ours. */
+/* A moment that the VMM tells, if it can be true: from `from` on, `most` later at most. */
+static uint64_t told_at(const uint64_t *field, uint64_t from, uint64_t most)
+{
+	uint64_t at = __atomic_load_n(field, __ATOMIC_RELAXED);
+
+	return at < from || at > from + most ? from + most : at;
+}
+
+/*
+ * When the VMM's own clock strikes, by the same rule (vmm/watch.c): the wall limit counts from the
+ * script's start, before it the boot has its limits.  0: never.
+ */
 static uint64_t wall_at(const struct loop *l)
 {
-	uint64_t ours = l->s->r->started_ns, start = __atomic_load_n(&l->s->page->t_start, __ATOMIC_RELAXED);
+	const struct report *p = l->s->page;
+	uint64_t wall = l->s->o->wall_ns, init = wall > REPORT_INIT_NS ? wall : REPORT_INIT_NS;
+	uint64_t boot = told_at(&p->t_start, l->s->r->started_ns, START_NS), ready;
 
-	if (start < ours || start > ours + START_NS)
-		start = ours + START_NS;
-	return start + l->s->o->wall_ns;
+	if (phase(l) < REPORT_READY || (phase(l) == REPORT_READY && wall == 0))
+		return boot + REPORT_BOOT_NS;
+	if (wall == 0)
+		return 0;
+	ready = told_at(&p->t_ready, boot, REPORT_BOOT_NS);
+	if (phase(l) == REPORT_READY)
+		return ready + init;
+	return told_at(&p->t_started, ready, init) + wall;
 }
 
 /* 0: nothing is due; else when to kill, in the VMM's present phase. */
@@ -102,7 +120,7 @@ static int mind_the_reader(struct loop *l)
 static int mind_the_clock(struct loop *l)
 {
 	struct session *s = l->s;
-	uint64_t wall = s->o->wall_ns > 0 ? kill_at(l, wall_at(l)) : 0;
+	uint64_t wall = kill_at(l, wall_at(l));
 	uint64_t cancel = kill_at(l, l->cancel_at);
 	uint64_t next = wall == 0 || (cancel != 0 && cancel < wall) ? cancel : wall;
 	uint64_t now;

@@ -46,15 +46,36 @@ static void no_linux(struct session *s)
 	session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s; " NO_LINUX, s->kvm_unfit);
 }
 
+/*
+ * The script did not start in time.  A machine that got little of a processor meanwhile was kept
+ * from it by the host's other work.
+ */
+static void boot_limit(struct session *s)
+{
+	uint64_t cpu = rusage_ns(&s->r->vmm_usage), took = s->r->ended_ns - s->r->started_ns;
+	char limit[32], got[32];
+
+	if (s->r->report.t_boot != 0 && kvm_is_unfit(s)) {
+		no_linux(s);
+		return;
+	}
+	dolania_format_ns(REPORT_BOOT_NS, limit, sizeof(limit));
+	if (cpu < took / 4)
+		session_fail(s, DOLANIA_BOOT_FAILED, "the guest did not boot within %s: the host is overloaded, or the "
+			     "guest waited; its machine got %s of CPU time; run fewer at once",
+			     limit, dolania_format_ns(cpu / NS_PER_MS * NS_PER_MS, got, sizeof(got)));
+	else
+		session_fail(s, DOLANIA_BOOT_FAILED, "the guest did not boot within %s", limit);
+}
+
 static void wall_limit(struct session *s)
 {
 	const struct report *p = &s->r->report;
 	char limit[32], advice[POLICY_ADVICE_BYTES];
-	const char *when = p->t_started != 0 ? "" : p->t_ready != 0 ? " before the script started"
-								    : " while the guest was still booting";
+	const char *when = p->t_started != 0 ? "" : " before the script started";
 
-	if (p->t_ready == 0 && p->t_boot != 0 && kvm_is_unfit(s)) {
-		no_linux(s);
+	if (p->t_ready == 0 || s->o->wall_ns == 0) {
+		boot_limit(s);
 		return;
 	}
 	session_fail(s, DOLANIA_WALL_LIMIT, "wall limit of %s reached%s; %s",
@@ -174,6 +195,11 @@ static void by_report(struct session *s)
 		if (s->o->wall_ns == 0 || s->r->ended_ns < s->r->started_ns + s->o->wall_ns)
 			break;		/* no such limit, or not yet: not the VMM we started */
 		wall_limit(s);
+		return;
+	case REPORT_END_BOOT_LIMIT:
+		if (s->r->ended_ns < s->r->started_ns + REPORT_BOOT_NS)
+			break;
+		boot_limit(s);
 		return;
 	case REPORT_END_CPU_LIMIT:
 		if (s->o->cpu_ns == 0 || rusage_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2)

@@ -13,56 +13,67 @@
 #include "vmm/kvm/ioctl.h"
 #include "vmm/kvm/vm.h"
 
-static const uint32_t allowed[] = {
-	0x00000010,	/* TSC */
-	0x0000001b,	/* APIC_BASE: Linux reads it and turns x2APIC on */
-	0x0000003b,	/* TSC_ADJUST */
-	0x0000008b,	/* microcode revision, read once */
-	0x00000174,	/* SYSENTER_CS, ESP, EIP: written at CPU set-up */
-	0x00000175,
-	0x00000176,
-	0x000001a0,	/* MISC_ENABLE (Intel), read at CPU set-up */
-	0x00000277,	/* PAT */
-	0x000006e0,	/* TSC_DEADLINE: the only timer */
-	0xc0000080,	/* EFER */
-	0xc0000081,	/* STAR, LSTAR, CSTAR, SYSCALL_MASK: system call entry */
-	0xc0000082,
-	0xc0000083,
-	0xc0000084,
-	0xc0000100,	/* FS base, GS base, kernel GS base, TSC_AUX */
-	0xc0000101,
-	0xc0000102,
-	0xc0000103,
-	0xc0010015,	/* HWCR (AMD), read at CPU set-up */
-	MSR_KVM_WALL_CLOCK_NEW,
-	MSR_KVM_SYSTEM_TIME_NEW,
+enum { READ = KVM_MSR_FILTER_READ, WRITE = KVM_MSR_FILTER_WRITE };
+
+static const struct {
+	uint32_t msr;
+	uint32_t may;
+} allowed[] = {
+	{ 0x00000010, READ },		/* TSC */
+	{ 0x0000001b, READ },		/* APIC_BASE: x2APIC is on, and the LAPIC cannot be moved */
+	{ 0x0000003b, READ },		/* TSC_ADJUST */
+	{ 0x0000008b, READ },		/* microcode revision */
+	{ 0x00000174, READ | WRITE },	/* SYSENTER_CS, ESP, EIP: written at CPU set-up */
+	{ 0x00000175, READ | WRITE },
+	{ 0x00000176, READ | WRITE },
+	{ 0x000001a0, READ },		/* MISC_ENABLE (Intel) */
+	{ 0x00000277, READ | WRITE },	/* PAT */
+	{ 0x000006e0, READ | WRITE },	/* TSC_DEADLINE: the only timer */
+	{ 0xc0000080, READ | WRITE },	/* EFER */
+	{ 0xc0000081, READ | WRITE },	/* STAR, LSTAR, CSTAR, SYSCALL_MASK: system call entry */
+	{ 0xc0000082, READ | WRITE },
+	{ 0xc0000083, READ | WRITE },
+	{ 0xc0000084, READ | WRITE },
+	{ 0xc0000100, READ | WRITE },	/* FS base, GS base, kernel GS base, TSC_AUX */
+	{ 0xc0000101, READ | WRITE },
+	{ 0xc0000102, READ | WRITE },
+	{ 0xc0000103, READ | WRITE },
+	{ 0xc0010015, READ },		/* HWCR (AMD): KVM logs what is written there */
+	{ MSR_KVM_WALL_CLOCK_NEW, READ | WRITE },
+	{ MSR_KVM_SYSTEM_TIME_NEW, READ | WRITE },
 };
 
-/* The windows that hold them; one bitmap each, a set bit lets the access pass. */
-enum { WINDOWS = 5, WINDOW_MSRS = 1024 };
+/* The windows that hold them; a bitmap each for a direction, a set bit lets the access pass. */
+enum { WINDOWS = 5, WINDOW_MSRS = 1024, DIRECTIONS = 2 };
 static const uint32_t window_base[WINDOWS] = { 0x0, 0x400, MSR_KVM_WALL_CLOCK_NEW, 0xc0000000, 0xc0010000 };
+static const uint32_t direction[DIRECTIONS] = { READ, WRITE };
+
+static void fill(uint8_t *bitmap, uint32_t base, uint32_t may)
+{
+	for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+		uint32_t bit = allowed[i].msr - base;
+
+		if (allowed[i].msr >= base && bit < WINDOW_MSRS && (allowed[i].may & may) != 0)
+			bitmap[bit / 8] |= (uint8_t)(1u << (bit % 8));
+	}
+}
 
 enum err msr_setup(struct vm *vm, const char **why)
 {
 	static const uint32_t reasons =
 		KVM_MSR_EXIT_REASON_FILTER | KVM_MSR_EXIT_REASON_UNKNOWN | KVM_MSR_EXIT_REASON_INVAL;
 	struct kvm_enable_cap to_user = { .cap = KVM_CAP_X86_USER_SPACE_MSR, .args = { reasons } };
-	uint8_t bitmap[WINDOWS][WINDOW_MSRS / 8];
+	uint8_t bitmap[WINDOWS * DIRECTIONS][WINDOW_MSRS / 8];
 	struct kvm_msr_filter filter = { .flags = KVM_MSR_FILTER_DEFAULT_DENY };
 
 	memset(bitmap, 0, sizeof(bitmap));
-	for (unsigned w = 0; w < WINDOWS; w++) {
-		for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
-			uint32_t bit = allowed[i] - window_base[w];
-
-			if (allowed[i] >= window_base[w] && bit < WINDOW_MSRS)
-				bitmap[w][bit / 8] |= (uint8_t)(1u << (bit % 8));
-		}
-		filter.ranges[w] = (struct kvm_msr_filter_range){
-			.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
-			.base = window_base[w],
+	for (unsigned i = 0; i < WINDOWS * DIRECTIONS; i++) {
+		fill(bitmap[i], window_base[i / DIRECTIONS], direction[i % DIRECTIONS]);
+		filter.ranges[i] = (struct kvm_msr_filter_range){
+			.flags = direction[i % DIRECTIONS],
+			.base = window_base[i / DIRECTIONS],
 			.nmsrs = WINDOW_MSRS,
-			.bitmap = bitmap[w],
+			.bitmap = bitmap[i],
 		};
 	}
 	*why = "KVM_CAP_X86_USER_SPACE_MSR was refused (Linux 5.10 or later has it)";

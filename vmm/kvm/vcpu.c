@@ -17,6 +17,7 @@ enum {
 };
 #define CR0_PG (1ull << 31)
 #define APIC_BASE_BSP (1ull << 8)
+#define APIC_BASE_X2APIC (1ull << 10)
 #define APIC_BASE_ENABLE (1ull << 11)
 
 /* Linux's 64-bit boot protocol: flat segments, paging on, interrupts off. */
@@ -59,6 +60,8 @@ enum err vcpu_setup(struct vm *vm, int kvm_fd, const struct vcpu_start *start, c
 	if (kvm_ioctl(vm->vcpu_fd, KVM_GET_SREGS, &sregs) < 0)
 		return ERR_HOST;
 	long_mode(&sregs, start);
+	/* On from the start, so that the guest has no reason to write APIC_BASE, and may not (msr.c). */
+	sregs.apic_base |= APIC_BASE_X2APIC;
 	if (kvm_ioctl(vm->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||
 	    kvm_ioctl(vm->vcpu_fd, KVM_SET_REGS, &regs) < 0)
 		return ERR_HOST;
@@ -113,7 +116,8 @@ bool vcpu_clear(struct vm *vm)
  * RAX, RSP and RIP, as the last exit left them, are also in the CPU's control
  * block (VMCB, VMCS), which KVM writes at an entry only and frees uncleared.  So
  * the vCPU is entered once more, its registers zero and nothing mapped: it dies of
- * a triple fault before its first instruction.
+ * a triple fault before its first instruction.  No event is left that could make it
+ * run one: an SMI, an NMI or an INIT that the guest sent itself is taken away.
  *
  * It stays the boot processor: any other would take a pending INIT as the order
  * to wait for a SIPI, and KVM_RUN would never return.  Its LAPIC stays on: KVM has a
@@ -124,6 +128,9 @@ bool vcpu_flush(struct vm *vm, const sigset_t *signals)
 {
 	enum { TRIES = 16 };
 	static const struct timespec now = { 0, 0 };
+	static const struct kvm_vcpu_events nothing_pends = {
+		.flags = KVM_VCPUEVENT_VALID_NMI_PENDING | KVM_VCPUEVENT_VALID_SHADOW | KVM_VCPUEVENT_VALID_SMM,
+	};
 	const struct vcpu_start nowhere = { .page_tables = 0 };
 	struct kvm_mp_state not_halted = { .mp_state = KVM_MP_STATE_RUNNABLE };
 	struct kvm_sregs sregs;
@@ -131,13 +138,15 @@ bool vcpu_flush(struct vm *vm, const sigset_t *signals)
 	memset(&sregs, 0, sizeof(sregs));
 	long_mode(&sregs, &nowhere);
 	sregs.gdt.limit = 0;
-	sregs.apic_base = APIC_BASE_BSP | APIC_BASE_ENABLE;
+	sregs.apic_base = APIC_BASE_BSP | APIC_BASE_ENABLE | APIC_BASE_X2APIC;
 	for (int i = 0; i < TRIES; i++) {
 		int e;
 
 		if (kvm_ioctl(vm->vcpu_fd, KVM_SET_SREGS, &sregs) < 0 ||
 		    kvm_ioctl(vm->vcpu_fd, KVM_SET_MP_STATE, &not_halted) < 0)
 			return false;
+		vm->run->kvm_dirty_regs = KVM_SYNC_X86_EVENTS;
+		vm->run->s.regs.events = nothing_pends;
 		e = vcpu_run(vm);
 		if (e == 0 && vm->run->exit_reason == KVM_EXIT_SHUTDOWN)
 			return true;

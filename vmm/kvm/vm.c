@@ -16,6 +16,7 @@ static const struct {
 	{ KVM_CAP_SPLIT_IRQCHIP, "this KVM lacks KVM_CAP_SPLIT_IRQCHIP (in-kernel LAPIC without PIC)" },
 	{ KVM_CAP_SIGNAL_MSI, "this KVM lacks KVM_CAP_SIGNAL_MSI" },
 	{ KVM_CAP_TSC_DEADLINE_TIMER, "this KVM lacks KVM_CAP_TSC_DEADLINE_TIMER" },
+	{ KVM_CAP_SYNC_REGS, "this KVM lacks KVM_CAP_SYNC_REGS (Linux 4.17)" },
 	{ KVM_CAP_ENABLE_CAP_VM, "this KVM lacks KVM_CAP_ENABLE_CAP_VM" },
 };
 

@@ -70,7 +70,8 @@ bool vcpu_clear(struct vm *vm);
 /*
  * After vcpu_clear(): one entry that runs no instruction, to overwrite what of the
  * registers is in the CPU's control block.  Guest page 0 must be zero: it is the
- * page tables.  `signals`: those of vcpu_signals(); pending ones are taken.
+ * page tables.  KVM may write to guest memory in it (kvmclock), so the wipe comes
+ * after.  `signals`: those of vcpu_signals(); pending ones are taken.
  * False: KVM would not, and register-sized remnants stay.
  */
 bool vcpu_flush(struct vm *vm, const sigset_t *signals);

@@ -44,6 +44,13 @@ enum {
 	REPORT_DISKS = REPORT_DEVICES - 1,
 };
 
+/*
+ * The wall limit counts from REPORT_STARTED.  Before it the guest has these times: from the VMM's
+ * start to REPORT_READY, and from there to REPORT_STARTED (the wall limit, if that is longer).
+ */
+#define REPORT_BOOT_NS 120000000000ull
+#define REPORT_INIT_NS 20000000000ull
+
 enum report_phase {
 	REPORT_SETUP = 0,	/* building the machine */
 	REPORT_BOOT = 1,	/* guest code runs */
@@ -65,6 +72,7 @@ enum report_end {
 	REPORT_END_HOST_IO,	/* a host file failed: `detail`, `host_errno` */
 	REPORT_END_HOST_OOM,	/* no memory on the host: `detail` */
 	REPORT_END_BOOT_FAILED,	/* kernel or initrd unusable, or no ready in time: `detail` */
+	REPORT_END_BOOT_LIMIT,	/* the script did not start within REPORT_BOOT_NS */
 	REPORT_END_USAGE,	/* the VMM was called with nonsense: `detail` */
 	REPORT_END_COUNT,
 };
@@ -136,7 +144,7 @@ struct report {
 	int32_t host_errno;
 	/* CLOCK_MONOTONIC ns of the phases; 0 = not reached */
 	uint64_t t_start, t_boot, t_ready, t_started, t_ended, t_discarded;
-	uint64_t deadline;	/* CLOCK_MONOTONIC ns of the wall limit, 0 = none */
+	uint64_t deadline;	/* CLOCK_MONOTONIC ns of the limit on time that ended the run, 0 = none */
 	uint64_t vcpu_ns;	/* thread CPU time spent since the limits were armed */
 	uint64_t exits[REPORT_EXITS];
 	uint64_t bytes_in[WIRE_PORTS], bytes_out[WIRE_PORTS];	/* host->guest, guest->host */

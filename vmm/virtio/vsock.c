@@ -57,6 +57,8 @@ static enum err move(struct vsock *v, bool take)
 		if (take || v->tx_stalled)
 			e = vsock_take(v);
 		take = false;
+		if (v->ended)
+			return e;
 		if (e == OK)
 			e = flush(v);
 		/* A ring full, and once for each port that comes to its end. */

@@ -57,6 +57,7 @@ struct vsock_refusal {	/* an RST that waits for a receive buffer */
 
 struct vsock {
 	struct mmio_dev *dev;
+	bool ended;		/* by its owner, in on_frame: nothing behind that frame is looked at */
 	int *host_errno;
 	struct conn conn[WIRE_PORTS];
 	bool enabled[WIRE_PORTS];

@@ -144,6 +144,8 @@ enum err vsock_take(struct vsock *v)
 		bool got;
 		enum err e;
 
+		if (v->ended)
+			break;
 		if (v->refusals == VSOCK_REFUSALS_MAX) {
 			v->tx_stalled = true;
 			break;

@@ -181,6 +181,7 @@ CASE(blk_read_over_low_memory)
 CASE(blk_long_kicks)
 {
 	ready();
+	started();
 	disk_up();
 	blk_flood(BLK_IN);
 }

@@ -50,6 +50,52 @@ CASE(control_two_ends)
 	SURVIVED();
 }
 
+static void put_end(void)
+{
+	struct wire_frame end = frame(WIRE_EXIT, WIRE_KIND_EXITED, 9);
+	struct packet p = packet(OP_RW, WIRE_CONTROL);
+
+	p.len = sizeof(end);
+	packet_put(&p, &end, sizeof(end));
+}
+
+/* An end, and then what would be a violation: one verdict, and no event after it. */
+CASE(control_end_then_violation)
+{
+	struct packet p = packet(OP_RW, WIRE_CONTROL);
+
+	ready();
+	put_end();
+	p.src_cid = 77;
+	packet_put(&p, NULL, 0);
+	vq_kick(&tx);
+	SURVIVED();
+}
+
+CASE(control_end_then_output)
+{
+	struct packet p = packet(OP_RW, WIRE_STDOUT);
+
+	ready();
+	connect_to(WIRE_STDOUT);
+	send_to(WIRE_STDOUT, "early", 5);
+	put_end();
+	p.len = 4;
+	packet_put(&p, "late", 4);
+	vq_kick(&tx);
+	SURVIVED();
+}
+
+CASE(control_end_then_bad_frame)
+{
+	struct wire_frame f[2] = { frame(WIRE_EXIT, WIRE_KIND_EXITED, 9), frame(WIRE_EXIT, WIRE_KIND_EXITED, 0) };
+
+	f[1].magic = 1;
+	ready();
+	send_to(WIRE_CONTROL, f, sizeof(f));
+	SURVIVED();
+}
+
 /* Types there are not, and those there are, in any order, many times. */
 CASE(control_types)
 {

@@ -80,6 +80,27 @@ CASE(mem_sparse_reads)
 	SURVIVED();
 }
 
+/*
+ * KVM's clock page turned on as the last thing: KVM writes into it at each later entry.  The pause is
+ * for the test that stops the supervisor meanwhile, and looks at all memory when the VMM is gone.
+ */
+CASE(mem_kvmclock_at_the_end)
+{
+	enum { SYSTEM_TIME = 0x4b564d01, ENABLE = 1 };
+	uint32_t low, high;
+	uint64_t start = 0, now = 0;
+
+	ready();
+	while (now - start < 3000000000ull) {
+		__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+		now = (uint64_t)high << 32 | low;
+		start = start == 0 ? now : start;
+	}
+	try_wrmsr(SYSTEM_TIME, 0x2000000 | ENABLE);
+	CHECK_EQ(last_fault, NO_FAULT);
+	done();
+}
+
 /* All RAM from 32 MiB on: touched, and overwritten at the end. */
 CASE(mem_touch_all)
 {

@@ -186,6 +186,7 @@ CASE(scratch_data_over_ram_end)
 CASE(scratch_long_kicks)
 {
 	ready();
+	started();
 	scratch_up();
 	blk_flood(BLK_OUT);
 }

@@ -117,6 +117,7 @@ CASE(mem_walk_user)
 CASE(mem_walk_root)
 {
 	ready();
+	started();
 	load_root(place(0, 0));
 	SURVIVED();
 }

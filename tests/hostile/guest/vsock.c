@@ -142,6 +142,11 @@ void ready(void)
 	ready_with(RX_SIZE);
 }
 
+void started(void)
+{
+	control_send(WIRE_STARTED, 0, 0);
+}
+
 _Noreturn void exit_with(uint64_t code)
 {
 	control_send(WIRE_EXIT, WIRE_KIND_EXITED, code);

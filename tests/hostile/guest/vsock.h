@@ -57,6 +57,7 @@ void control_send(uint32_t type, uint64_t v0, uint64_t v1);
 /* vsock up, control connected, WIRE_READY. */
 void ready(void);
 void ready_with(unsigned buffers);	/* the same with so few receive buffers, never given back */
+void started(void);			/* WIRE_STARTED: the wall limit counts from here */
 _Noreturn void exit_with(uint64_t code);	/* WIRE_EXIT, exited */
 
 #endif

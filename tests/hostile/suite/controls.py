@@ -111,7 +111,7 @@ CONTROLS = [
 
     # ---- processor, interrupts, limits ----
     Control("msr_allowed", "one MSR more passes the filter: MTRRdefType",
-            "vmm/kvm/msr.c", "	0x00000277,	/* PAT */", "	0x00000277, 0x2ff,	/* PAT */", "cpu_msr_sweep", OUTCOME),
+            "vmm/kvm/msr.c", "{ 0x00000277, READ | WRITE },", "{ 0x00000277, READ | WRITE }, { 0x2ff, READ | WRITE },", "cpu_msr_sweep", OUTCOME),
     Control("sweep_unseen", "nobody counts the MSRs that were denied",
             "vmm/loop.c", "&& r->denied_msrs == SWEEP_MSRS)", "&& r->denied_msrs == ~0u)", "cpu_msr_sweep_late",
             OUTCOME),
@@ -119,9 +119,9 @@ CONTROLS = [
             "vmm/base/storm.c", "[STORM_MSR] = { 8192, 1048576 },", "[STORM_MSR] = { ~0u, 0 },", "cpu_msr_storm", COUNTER),
     Control("unmapped_unseen", "nobody counts the accesses to nothing",
             "vmm/loop.c", "[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED", "[REPORT_EXIT_MMIO_UNMAPPED] == ~0ull",
-            "irq_init_at_the_end", OUTCOME),
+            "cpu_endless_string", OUTCOME),
     Control("tables_unseen", "nobody counts the tables that KVM makes for addresses without memory",
-            "vmm/loop.c", "if (n >= SWEEP_TABLES && ", "if (n == ~0ull && ", "mem_walk_directory", HOST),
+            "vmm/loop.c", "if (n >= SWEEP_TABLES)", "if (n == ~0ull)", "mem_walk_directory", HOST),
     Control("large_pages_without_end", "the guest may ask for large pages as often as it likes",
             "vmm/loop.c", "*ram_exits < r->mem.bytes / GMEM_LARGE_PAGE", "*ram_exits < ~0ull", "cpu_ram_port", COUNTER),
     Control("paravirtual_offered", "CPUID offers all of KVM's paravirtual features",
@@ -131,8 +131,10 @@ CONTROLS = [
     Control("nmi_by_ioapic", "the IOAPIC delivers whatever a redirection entry asks for",
             "vmm/irq/ioapic.c", "if (delivery != DELIVERY_FIXED && delivery != DELIVERY_LOWEST)",
             "if (delivery == 2 || delivery == 5)", "irq_redirection", OUTCOME),
-    Control("init_may_pend", "the last entry is not the boot processor's: a pending INIT makes it wait for ever",
-            "vmm/kvm/vcpu.c", "APIC_BASE_BSP | APIC_BASE_ENABLE", "APIC_BASE_ENABLE", "irq_init_at_the_end", LIMIT),
+    Control("end_is_not_the_end", "what a guest sends behind its end is looked at",
+            "vmm/virtio/vsock_tx.c", "if (v->ended)", "if (false)", "control_end_then_output", COUNTER),
+    Control("apic_base_writable", "the guest may move its LAPIC",
+            "vmm/kvm/msr.c", "{ 0x0000001b, READ }", "{ 0x0000001b, READ | WRITE }", "irq_lapic_moved", OUTCOME),
     Control("wall_limit_ignored", "the VMM does not end at its wall limit: the supervisor's clock does",
             "vmm/loop.c", "if (sig == SIGALRM)", "if (sig == SIGUSR1)", "cpu_spin", LIMIT),
 ]

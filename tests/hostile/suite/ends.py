@@ -35,11 +35,12 @@ class Storm(End):
 class Case:
     """`host`: bounds of its own on what the host's kernel may hold for it (hostmem.MOST)."""
 
-    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, host=None, **reached):
+    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, host=None, slow=False, **reached):
         self.name, self.about, self.end, self.wall, self.disk = name, about, end, wall, disk
         self.options = ["--scratch", scratch] if scratch else []
         self.area = name.split("_")[0]
         self.host = host or {}
+        self.slow = slow        # it takes minutes: the time that a guest has to boot
         self.reached = {}
         for key, want in reached.items():
             if key in ("image", "vsock", "second"):

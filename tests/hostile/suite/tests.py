@@ -43,7 +43,9 @@ def add(module, name, test):
 
 def add_cases(module, which):
     for case in cases.CASES:
-        add(module, case.name, lambda case=case: judge(case, which))
+        def test(case=case):
+            judge(case, which)
+        add(module, case.name, lib.slow(test) if case.slow else test)
 
 
 def check_control(control):
