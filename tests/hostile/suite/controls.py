@@ -115,8 +115,6 @@ CONTROLS = [
     Control("sweep_unseen", "nobody counts the MSRs that were denied",
             "vmm/loop.c", "&& r->denied_msrs == SWEEP_MSRS)", "&& r->denied_msrs == ~0u)", "cpu_msr_sweep_late",
             OUTCOME),
-    Control("msr_storm_unheeded", "as many denied MSRs in a second as the guest likes",
-            "vmm/base/storm.c", "[STORM_MSR] = { 8192, 1048576 },", "[STORM_MSR] = { ~0u, 0 },", "cpu_msr_storm", COUNTER),
     Control("unmapped_unseen", "nobody counts the accesses to nothing",
             "vmm/loop.c", "[REPORT_EXIT_MMIO_UNMAPPED] == SWEEP_UNMAPPED", "[REPORT_EXIT_MMIO_UNMAPPED] == ~0ull",
             "cpu_endless_string", OUTCOME),
