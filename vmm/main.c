@@ -13,6 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "vmm/base/relro.h"
 #include "vmm/report/report.h"
 #include "vmm/run.h"
 
@@ -127,6 +128,8 @@ int main(int argc, char **argv)
 		.notice_fd = -1, .disk_fd = { -1, -1, -1, -1 },
 	};
 
+	if (relro_seal() < 0)
+		return complain("its tables could not be made read-only", "");
 	for (int i = 1; i < argc; i++)
 		if (!take(&c, argv[i]))
 			return complain("bad argument: ", argv[i]);

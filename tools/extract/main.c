@@ -20,6 +20,7 @@
 
 #include "tools/extract/jail.h"
 #include "tools/extract/place.h"
+#include "vmm/base/relro.h"
 
 /* Large, and zeroed at the start: not for a stack. */
 static struct {
@@ -77,6 +78,8 @@ int main(int argc, char **argv)
 	uint64_t dir, report, max_bytes, max_entries;
 	struct extract_report *r;
 
+	if (relro_seal() < 0)
+		return no_jail("its tables could not be made read-only");
 	errno = EINVAL;
 	if (argc != 5 || !number(argv[1], INT32_MAX, &dir) || !number(argv[2], INT32_MAX, &report) ||
 	    !number(argv[3], INT64_MAX, &max_bytes) || !number(argv[4], INT64_MAX, &max_entries))

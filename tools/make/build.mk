@@ -3,11 +3,16 @@
 
 WARN   := -Wall -Wextra -Werror -Wconversion -Wshadow -Wvla
 # Empty, as '#define _GNU_SOURCE' in a file is, so that both may be there.
-COMMON := -std=gnu11 -O2 -g -D_GNU_SOURCE= $(WARN) -I. -MMD -MP
+COMMON := -std=gnu11 -O2 -g -D_GNU_SOURCE= $(WARN) -I. -MMD -MP -ftrivial-auto-var-init=zero
 
 # gcc is asked where it is used, and once: the first make of a machine installs it.
 MULTIARCH = $(eval MULTIARCH := $(shell gcc -print-multiarch))$(MULTIARCH)
 LIBFDT    = $(eval LIBFDT := $(shell gcc -print-file-name=libfdt.a))$(LIBFDT)
+
+# A static PIE of musl's. Its gcc knows none: the start file and the linker's options are ours.
+PIE_CC  := -fPIE -fstack-protector-strong -ffunction-sections -fdata-sections
+PIE_LD  := -static -no-pie -nostartfiles -l:rcrt1.o -l:crti.o -l:crtn.o -Wl,-pie,--no-dynamic-linker,-z,text \
+	-Wl,--gc-sections,-z,relro,-z,now,-z,noexecstack
 
 ifdef SANITIZE
 B       := build/san
@@ -28,8 +33,8 @@ VMM_SAN :=
 VMM_CC  := musl-gcc
 # The kernel's and libfdt's headers, after musl's own.
 VMM_ARCH_FLAGS = -idirafter /usr/include -idirafter /usr/include/$(MULTIARCH) \
-	-fstack-protector-strong -fno-pie -ffunction-sections -fdata-sections
-VMM_LD  := -static -no-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack
+	$(PIE_CC)
+VMM_LD  := $(PIE_LD)
 endif
 
 VMM_SRC := $(wildcard vmm/*.c vmm/*/*.c)
@@ -60,11 +65,11 @@ EXTRACT_CC := musl-gcc
 $(B)/obj/tools/extract/%.o: tools/extract/%.c tools/make/build.mk
 	@mkdir -p $(@D)
 	$(EXTRACT_CC) $(COMMON) -idirafter /usr/include -idirafter /usr/include/$(MULTIARCH) \
-		-fstack-protector-strong -fno-pie -ffunction-sections -fdata-sections -c -o $@ $<
+		$(PIE_CC) -c -o $@ $<
 
 $(B)/libexec/dolania/dolania-extract: $(EXTRACT_OBJ)
 	@mkdir -p $(@D)
-	$(EXTRACT_CC) -static -no-pie -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack -o $@ $(EXTRACT_OBJ)
+	$(EXTRACT_CC) $(PIE_LD) -o $@ $(EXTRACT_OBJ)
 
 # What makes a sanitizer build work; not instrumented itself.
 $(B)/obj/tests/%.o: tests/%.c tools/make/build.mk
