@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -29,10 +30,17 @@
 #define CLOSE_RANGE_CLOEXEC 4u
 #endif
 
+#ifndef OPEN_TREE_CLONE
+#define OPEN_TREE_CLONE 1u
+#endif
+#ifndef AT_RECURSIVE
+#define AT_RECURSIVE 0x8000u
+#endif
+
 enum { START_MS = 30000, END_MS = 60000 };
 
 struct parts {
-	int program, report, null;
+	int program, report, mount;
 	int archive[2], ready[2], go[2];
 };
 
@@ -40,6 +48,36 @@ static _Noreturn void give_up(const char *why)
 {
 	dprintf(2, "the extractor: %s: %s\n", why, strerror(errno));
 	_exit(EXTRACT_STATUS_NO_JAIL);
+}
+
+/*
+ * The directory as a mount of its own that hangs nowhere: ".." ends there. Landlock
+ * governs neither the times of a file nor an open for ioctl alone, so no path may lead
+ * out. What is mounted beneath comes along: the kernel does not uncover what lies under it.
+ */
+static int detached(int dir)
+{
+	return (int)syscall(SYS_open_tree, dir, "", OPEN_TREE_CLONE | O_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
+}
+
+/* In the child, whose mounts are copies: only the copy of the directory's mount can be cloned. */
+static int detached_copy(int dir)
+{
+	char link[32], path[PATH_MAX];
+	struct stat old, new;
+	ssize_t n;
+	int fd;
+
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", dir);
+	n = readlink(link, path, sizeof(path) - 1);
+	if (n < 0)
+		return -1;
+	path[n] = '\0';
+	fd = open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0 || fstat(dir, &old) < 0 || fstat(fd, &new) < 0)
+		return -1;
+	errno = ESTALE;		/* moved meanwhile */
+	return old.st_dev == new.st_dev && old.st_ino == new.st_ino ? detached(fd) : -1;
 }
 
 /* In the child. */
@@ -52,8 +90,12 @@ static _Noreturn void become_extractor(const struct parts *f, int dir, int log, 
 
 	setpgid(0, 0);		/* the terminal's signals are not for it */
 	close(f->go[1]);
+	if (f->mount < 0)
+		dir = detached_copy(dir);
+	if (dir < 0)
+		give_up("its directory cannot be cut off from what is above");
 	/* above 2, where they stay when the streams are put in place */
-	dir = fcntl(dir, F_DUPFD, 3);
+	dir = fcntl(f->mount < 0 ? dir : f->mount, F_DUPFD, 3);
 	report = fcntl(f->report, F_DUPFD, 3);
 	if (dir < 0 || report < 0 || dup2(log, 2) < 0 || dup2(f->archive[0], 0) < 0 || dup2(f->ready[1], 1) < 0)
 		give_up("its descriptors cannot be made");
@@ -134,7 +176,8 @@ static bool is_ready(int ready)
 int extractor_start(struct extractor *x, const char *program, int dir, uint64_t max_bytes, uint64_t max_entries,
 		    char *why, size_t room)
 {
-	struct parts f = { -1, -1, -1, { -1, -1 }, { -1, -1 }, { -1, -1 } };
+	struct parts f = { .program = -1, .report = -1, .mount = detached(dir),
+			   .archive = { -1, -1 }, .ready = { -1, -1 }, .go = { -1, -1 } };
 	const char *what = "";
 	struct stat st;
 	bool ready = false;
@@ -165,6 +208,7 @@ int extractor_start(struct extractor *x, const char *program, int dir, uint64_t 
 out:
 	fd_close(&f.program);
 	fd_close(&f.report);
+	fd_close(&f.mount);
 	close_pair(f.archive);
 	close_pair(f.ready);
 	close_pair(f.go);

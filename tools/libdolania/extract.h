@@ -7,7 +7,8 @@
  *	extractor_finish()	what came of it
  *
  * It has namespaces and an empty root of its own (confine.h), no privilege, no
- * path but the directory, and eight system calls (tools/extract/).  Files are
+ * path but the directory (a detached mount, so ".." ends there), and eight
+ * system calls (tools/extract/).  Files are
  * the caller's; if that is root, they belong to the directory's owner.
  */
 #ifndef DOLANIA_LIBDOLANIA_EXTRACT_H
