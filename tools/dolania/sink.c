@@ -13,9 +13,10 @@
 #include <unistd.h>
 
 #include "tools/dolania/command.h"
+#include "tools/dolania/ours.h"
 #include "tools/dolania/sink.h"
 
-enum { PIPE_WAIT_MS = 50 };
+enum { PIPE_WAIT_MS = 50, RESULT_MAX = 64 << 20 };
 
 /*
  * A pipe without a reader is waited for, but not by open(2): a signal must end
@@ -54,15 +55,35 @@ bool sink_same_file(int a, int b)
 	       one.st_dev == two.st_dev && one.st_ino == two.st_ino;
 }
 
+/* The whole file as a string of *bytes bytes, or NULL. */
+static char *read_whole(int fd, size_t size, size_t *bytes)
+{
+	char *text = malloc(size + 1);
+	ssize_t n = 1;
+
+	*bytes = 0;
+	while (text != NULL && *bytes < size && (n > 0 || errno == EINTR)) {
+		n = read(fd, text + *bytes, size - *bytes);
+		if (n == 0)
+			break;
+		*bytes += n > 0 ? (size_t)n : 0;
+	}
+	if (n < 0) {
+		free(text);
+		return NULL;
+	}
+	if (text != NULL)
+		text[*bytes] = '\0';
+	return text;
+}
+
 /* Nobody's file is lost by a slip of the pen: what it holds must be what a run writes there, or nothing. */
 static bool may_overwrite(int fd, const char *path)
 {
-	static const char *const ours[] = {
-		"{\n  \"schema\": \"dolania.", "time:", "status:", "exitcode:", "message:", "dolania-reason:",
-	};
-	char begins[32] = "";
+	char *text = NULL;
+	bool ours = false;
 	struct stat st;
-	ssize_t n;
+	size_t bytes;
 	int again;
 
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size == 0)
@@ -70,12 +91,13 @@ static bool may_overwrite(int fd, const char *path)
 	again = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 	if (again < 0)
 		return false;
-	n = sink_same_file(fd, again) ? read(again, begins, sizeof(begins) - 1) : -1;
+	if (st.st_size <= RESULT_MAX && sink_same_file(fd, again))
+		text = read_whole(again, (size_t)st.st_size, &bytes);
 	close(again);
-	for (size_t i = 0; n > 0 && i < sizeof(ours) / sizeof(ours[0]); i++)
-		if (strncmp(begins, ours[i], strlen(ours[i])) == 0)
-			return true;
-	return false;
+	if (text != NULL)
+		ours = ours_result(text, bytes) || ours_meta(text, bytes);
+	free(text);
+	return ours;
 }
 
 /* Only a file has an end that can be cut. */
