@@ -1,12 +1,14 @@
-"""The host kernel's own code: a run changes none of it at its end.
+"""The host kernel's own code: the VMM does not make KVM change it at the end of a run.
 
 KVM keeps rare states of a LAPIC as static keys.  A VM that reaches one makes the kernel rewrite its
 own instructions, which interrupts every processor of the host; on an emulated host with two
-processors it is also what panics it (docs/kvm-host.md).
+processors it is also what panics it (docs/kvm-host.md).  What KVM does by itself where there is no
+other VM, as it makes or resets a LAPIC, is not ours.
 """
 import contextlib
 import os
 import subprocess
+import time
 
 import lib
 from lib import Skip, run
@@ -58,14 +60,15 @@ def code_patches():
             subprocess.run(["umount", TRACING], check=False)
 
 
-def test_the_end_of_a_run_patches_no_host_code():
+def test_the_vmm_switches_no_lapic_off_at_the_end():
     with code_patches() as stacks:
         for _ in range(2):
             r = run("-c", "true")
             assert r.reason == "exited", r
+            time.sleep(2)       # KVM takes a key back a second late
         seen = stacks()
     # The eye: the host's first VM switches keys of KVM on, whoever makes it.
     if not lib.EMULATED or os.cpu_count() == 1:
-        assert any("kvm_create_lapic" in s for s in seen), seen
+        assert seen, "no patch at all was seen"
     for stack in seen:
         assert "apic_set_base" not in stack and "set_sregs" not in stack, stack
