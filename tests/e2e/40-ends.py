@@ -189,6 +189,7 @@ def test_boot_limit_of_a_halted_guest():
     assert "overloaded" in r.errtext and "of CPU time" in r.errtext, r
 
 
+@slow
 def test_boots_under_load_do_not_count():
     """So many at once that boots take longer than the wall limit; each script still has all of it."""
     runs = []
@@ -197,9 +198,10 @@ def test_boots_under_load_do_not_count():
     late = 0
     for r in runs:
         at = r.result["host"]["phases_ns"]
-        late += r.reason == "exited" and at["started"] > 6e9
+        started, ended = at["started"] or at["ready"] or 0, at["ended"] or 0
+        late += r.reason == "exited" and started > 6e9
         # A host that busy may keep even this script from its end for so long, counted from its start.
-        assert r.reason == "exited" or (r.reason == "wall_limit" and at["ended"] - at["started"] >= 6e9), str(r)[:600]
+        assert r.reason == "exited" or (r.reason == "wall_limit" and ended - started >= 6e9), str(r)[:600]
     if lib.EMULATED:
         assert late > 0, "no boot took longer than the wall limit"
 
