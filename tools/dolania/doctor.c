@@ -129,6 +129,8 @@ static void check_linux(struct checkup *c)
 	     "dolania needs Linux 5.19 or newer (Landlock ABI 2)");
 }
 
+enum { CHILD_MS = 30000 };
+
 /* As for a run: into new namespaces, the id maps, an empty root.  `why` has room for 160 bytes. */
 static bool can_confine(char *why)
 {
@@ -147,8 +149,10 @@ static bool can_confine(char *why)
 		error = errno;
 	close(go[0]);
 	close(go[1]);
-	while (pid > 0 && waitpid(pid, &status, 0) < 0 && errno == EINTR)
-		;
+	if (pid > 0 && confine_reap(pid, pidfd, error == 0 ? CHILD_MS : 0, &status) != CONFINE_ENDED && error == 0) {
+		what = "a process in them does not end";
+		error = ETIMEDOUT;
+	}
 	if (pidfd >= 0)
 		close(pidfd);
 	if (error == 0 && WIFEXITED(status) && WEXITSTATUS(status) != 0) {

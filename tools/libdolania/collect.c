@@ -94,6 +94,8 @@ void collect(struct session *s, int fd, struct collected *c)
 	judge(&r, c);
 	c->cancel_signal = second.cancel_signal;
 	s->r->discard.collector_bytes = r.discard.vmm_bytes + r.discard.supervisor_bytes;
+	if (r.vmm_left)
+		notes_left(s, second.pid);
 	if (r.ran && !r.discard.complete)
 		s->r->discard.complete = false;
 	spawn_release(&second);

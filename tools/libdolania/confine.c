@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <linux/sched.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -14,6 +15,8 @@
 #include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 pid_t confine_clone(int *pidfd, int cgroup)
@@ -108,4 +111,51 @@ int confine_enter(int go_fd, const char **why)
 	*why = "its empty root cannot be made; where AppArmor keeps user namespaces from programs, install "
 	       "the profile share/dolania/apparmor/dolania";
 	return empty_root();
+}
+
+bool confine_try_reap(pid_t pid, int pidfd, int *status, struct rusage *usage, bool *held)
+{
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	pid_t got;
+
+	*held = poll(&p, 1, 0) == 1;
+	do
+		got = wait4(pid, status, WNOHANG, usage);
+	while (got < 0 && errno == EINTR);
+	return got != 0;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static bool reap_within(pid_t pid, int pidfd, int ms, int *status)
+{
+	static const struct timespec pause = { 0, 20000000 };
+	uint64_t until = now_ms() + (uint64_t)ms, now;
+	struct pollfd p = { .fd = pidfd, .events = POLLIN };
+	bool held;
+
+	while (!confine_try_reap(pid, pidfd, status, NULL, &held)) {
+		now = now_ms();
+		if (now >= until)
+			return false;
+		if (held || pidfd < 0)
+			nanosleep(&pause, NULL);
+		else
+			(void)poll(&p, 1, (int)(until - now));
+	}
+	return true;
+}
+
+enum confine_end confine_reap(pid_t pid, int pidfd, int ms, int *status)
+{
+	if (reap_within(pid, pidfd, ms, status))
+		return CONFINE_ENDED;
+	kill(pid, SIGKILL);
+	return reap_within(pid, pidfd, CONFINE_GONE_MS, status) ? CONFINE_KILLED : CONFINE_LEFT;
 }

@@ -18,9 +18,14 @@
 #ifndef DOLANIA_LIBDOLANIA_CONFINE_H
 #define DOLANIA_LIBDOLANIA_CONFINE_H
 
+#include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 enum { CONFINE_ID = 65534 };
+
+/* How long a process that was killed may take to disappear: the kernel frees its memory first. */
+enum { CONFINE_GONE_MS = 30000 };
 
 /*
  * Fork into new namespaces, and into the cgroup of that descriptor if it is not -1 (clone3(2),
@@ -36,5 +41,15 @@ int confine_map_as(pid_t pid, int go_fd, uid_t uid, gid_t gid, const char **why)
 
 /* Child: 0, or -1 with *why. */
 int confine_enter(int go_fd, const char **why);
+
+/*
+ * Waits for a child's end, `ms` at most; then kills it, and waits CONFINE_GONE_MS more.  A child may outlive
+ * SIGKILL: in a system call that does not end, or held by a debugger.
+ */
+enum confine_end { CONFINE_ENDED, CONFINE_KILLED, CONFINE_LEFT };
+enum confine_end confine_reap(pid_t pid, int pidfd, int ms, int *status);
+
+/* True once it is reaped.  *held: it is dead, and somebody else's to reap first. */
+bool confine_try_reap(pid_t pid, int pidfd, int *status, struct rusage *usage, bool *held);
 
 #endif

@@ -123,6 +123,20 @@ void discard_page(struct session *s)
 	fd_close(&s->fd.shared);
 }
 
+bool discard_freeze(struct session *s)
+{
+	void *copy = mmap(NULL, REPORT_SHARED_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (copy == MAP_FAILED)
+		return false;
+	(void)madvise(copy, REPORT_SHARED_BYTES, MADV_DONTDUMP);
+	memcpy(copy, s->page, REPORT_SHARED_BYTES);
+	overwrite(s->fd.shared, (unsigned char *)s->page, REPORT_SHARED_BYTES);
+	munmap(s->page, REPORT_SHARED_BYTES);
+	s->page = copy;
+	return true;
+}
+
 /*
  * At a multiple of a large page where there is room: then the kernel maps large pages
  * whole, and looking at each small one of them costs no page fault.
@@ -146,7 +160,7 @@ void discard_verify(struct session *s)
 	struct dolania_discard *d = &s->r->discard;
 	const struct report *p = &s->r->report;
 	uint64_t started = now_ns(), at = 0, bytes = 0, held = 0;
-	bool clean = p->phase == REPORT_DISCARDED;
+	bool clean = p->phase == REPORT_DISCARDED && !s->r->vmm_left;
 	uint64_t seed = 0;
 	unsigned char *base = map_ram(s->fd.ram, s->ram_bytes);
 
@@ -168,5 +182,5 @@ void discard_verify(struct session *s)
 	}
 	if (base != MAP_FAILED)
 		munmap(base, s->ram_bytes);
-	d->complete = d->vmm_bytes + d->supervisor_bytes >= held;
+	d->complete = d->vmm_bytes + d->supervisor_bytes >= held && !s->r->vmm_left;
 }

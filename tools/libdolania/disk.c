@@ -14,9 +14,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tools/libdolania/confine.h"
 #include "tools/libdolania/internal.h"
 
 #define MKE2FS "mke2fs"
@@ -31,6 +33,7 @@ enum {
 	SUPER_BLOCK = 1024,		/* its place; little-endian fields at: */
 	SUPER_RESERVED = 8, SUPER_FREE = 12, SUPER_MAGIC = 56,
 	LOST_FOUND_BLOCKS = 4,		/* init removes it */
+	MKE2FS_MS = 60000,
 };
 
 static int start(const char *disk, int log, pid_t *pid)
@@ -72,11 +75,21 @@ static int start(const char *disk, int log, pid_t *pid)
 	return e;
 }
 
+static enum confine_end await(pid_t pid, int *status)
+{
+	int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	enum confine_end end = confine_reap(pid, pidfd, MKE2FS_MS, status);
+
+	fd_close(&pidfd);
+	return end;
+}
+
 /* It takes milliseconds, so signals wait for it. */
 static int make_file_system(struct session *s, const char *option, int fd)
 {
 	int log = memfd_create("dolania-log", MFD_CLOEXEC), status = 0, e;
 	char disk[64], text[200] = "", why[256] = "";
+	enum confine_end end = CONFINE_ENDED;
 	pid_t pid = 0;
 	ssize_t n;
 
@@ -85,8 +98,7 @@ static int make_file_system(struct session *s, const char *option, int fd)
 	snprintf(disk, sizeof(disk), "/proc/%ld/fd/%d", (long)getpid(), fd);
 	e = start(disk, log, &pid);
 	if (e == 0)
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
+		end = await(pid, &status);
 	n = pread(log, text, sizeof(text) - 1, 0);
 	fd_close(&log);
 	if (e == ENOENT)
@@ -94,6 +106,8 @@ static int make_file_system(struct session *s, const char *option, int fd)
 				    "e2fsprogs)", option);
 	if (e != 0)
 		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "%s: cannot start " MKE2FS ": %s", option, strerror(e));
+	if (end != CONFINE_ENDED)
+		return session_fail(s, DOLANIA_HOST_IO, "%s: " MKE2FS " did not end within %d s", option, MKE2FS_MS / 1000);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	text_escape(why, sizeof(why), text, n > 0 ? strcspn(text, "\n") : 0, false);

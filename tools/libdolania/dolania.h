@@ -190,6 +190,7 @@ struct dolania_result {
 	struct report report;		/* checked copy of the shared page */
 	int vmm_wait_status;
 	bool vmm_killed;		/* by us: it did not end in time */
+	bool vmm_left;			/* it is dead or killed, and did not disappear: it has no status */
 	struct rusage vmm_usage;
 	char vmm_log[DOLANIA_LINE];	/* last line the VMM wrote */
 	uint64_t stdin_bytes;		/* read from stdin_fd */

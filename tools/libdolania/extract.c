@@ -146,11 +146,8 @@ static void last_line(int log, char *to, size_t room)
 
 static void stop(struct extractor *x)
 {
-	if (x->pid > 0) {
-		kill(x->pid, SIGKILL);
-		while (waitpid(x->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
+	if (x->pid > 0)
+		(void)confine_reap(x->pid, x->pidfd, 0, NULL);
 	x->pid = 0;
 	fd_close(&x->pidfd);
 	fd_close(&x->archive);
@@ -319,14 +316,12 @@ static bool wait_for(const struct extractor *x, int signal_fd, int *cancel_signa
 bool extractor_finish(struct extractor *x, int signal_fd, int *cancel_signal, struct dolania_out *out)
 {
 	static struct extract_report copy;	/* one run a time; large for a stack */
-	int status = 0;
-	bool fine;
+	int status = SIGKILL;	/* as if it had ended by that, while it has not */
+	bool fine, through, left;
 
 	fd_close(&x->archive);
-	if (!wait_for(x, signal_fd, cancel_signal))
-		kill(x->pid, SIGKILL);
-	while (waitpid(x->pid, &status, 0) < 0 && errno == EINTR)
-		;
+	through = wait_for(x, signal_fd, cancel_signal);
+	left = confine_reap(x->pid, x->pidfd, through ? CONFINE_GONE_MS : 0, &status) == CONFINE_LEFT;
 	x->pid = 0;
 	memcpy(&copy, x->page, sizeof(copy));
 	out->files = copy.files;
@@ -335,6 +330,8 @@ bool extractor_finish(struct extractor *x, int signal_fd, int *cancel_signal, st
 	out->refused_total = copy.refused_total;
 	take_list(&copy, out);
 	fine = judge(&copy, status, out);
+	if (left)
+		snprintf(out->why_not, sizeof(out->why_not), "the extractor was killed, and has not ended");
 	stop(x);
 	return fine;
 }

@@ -70,7 +70,7 @@ struct session {
 	pid_t pid;
 	int pidfd;
 	uint64_t oom_kills_before;
-	enum { KILL_NONE, KILL_WALL, KILL_CANCEL, KILL_WIPE } killed_for;
+	enum killed_for { KILL_NONE, KILL_WALL, KILL_CANCEL, KILL_WIPE } killed_for;
 	enum dolania_reason policy_end;	/* the policy ended it, for policy_why; DOLANIA_NOT_RUN: it did not */
 	char policy_why[DOLANIA_LINE];
 	int cancel_signal;		/* 0: not cancelled */
@@ -185,6 +185,18 @@ void spawn_release(struct session *s);
 /* supervise.c: from spawn to the VMM's last byte. */
 void supervise(struct session *s);
 
+/* deadline.c: when the VMM's own clock ends the run, by CLOCK_MONOTONIC; 0: never. */
+uint64_t deadline_of(const struct session *s);
+
+/* vmmlog.c: the end of what the VMM writes to its log. */
+struct vmm_log {
+	char text[1024];
+	size_t bytes;
+};
+void log_read(struct vmm_log *g, int *fd);		/* fd is readable; closed at its end */
+void log_finish(struct vmm_log *g, int *fd);		/* the VMM is gone: what is still there, and no more */
+void log_keep(const struct vmm_log *g, char *to, size_t room);	/* its last line */
+
 /* doubt.c: whether this KVM cannot boot a Linux; s->kvm_unfit says why. */
 bool kvm_is_unfit(struct session *s);
 
@@ -196,6 +208,7 @@ uint64_t verdict_oom_kills(void);
 /* notes.c */
 void notes_guest(struct session *s, const uint64_t *v);	/* of the last frame */
 void notes_output(struct session *s);
+void notes_left(struct session *s, pid_t vmm);	/* which was killed, and did not disappear */
 void notes_line_ends(struct session *s);
 void notes_file_size(struct session *s, uint64_t g_status);	/* a script that exited with it */
 
@@ -209,6 +222,8 @@ void events_finish(struct session *s);	/* after the verdict */
 void events_collected(struct session *s, const struct report *second);	/* what the second VM did, but for its boot */
 
 /* discard.c */
+/* The VMM may go on writing to what it shares with us: a copy takes its place. False: there is no memory for one. */
+bool discard_freeze(struct session *s);
 void discard_verify(struct session *s);
 void discard_page(struct session *s);	/* what is shared with the VMM: overwrites, unmaps and closes it, if it is there */
 void discard_disk(struct session *s, int *fd);	/* a writable disk: overwrites and closes it */
@@ -223,10 +238,12 @@ struct stream {
 	bool is_pipe, is_socket, tried_own;
 	bool is_fifo;			/* the caller's file takes a pipe's pages */
 	bool clean;
+	bool last;			/* the VMM is gone, and left `rest` bytes in the pipe */
 	bool drained;			/* nothing will come any more */
 	uint64_t limit;
 	unsigned char utf8[4];		/* clean: an unfinished character */
 	unsigned utf8_have, utf8_want;
+	size_t rest;
 	size_t from, bytes;		/* of `pending` */
 	size_t most;			/* it ever held */
 	unsigned char raw[STREAM_CHUNK_BYTES];
@@ -240,7 +257,8 @@ void stream_read(struct stream *t);		/* the pipe is readable */
 void stream_write(struct stream *t);		/* the reader takes something */
 void stream_take(struct stream *t, const void *bytes, size_t n);	/* <= 32 KiB, pending empty */
 void stream_end(struct stream *t);		/* no more will come */
-void stream_finish(struct stream *t, struct report *page, unsigned ring);	/* the VMM is gone: what its ring still holds */
+/* The VMM is gone: takes what its pipe and its ring still hold, as far as the reader does. */
+void stream_finish(struct stream *t, struct report *page, unsigned ring);
 void stream_hang_up(struct stream *t);		/* the reader left */
 void stream_drop(struct stream *t);		/* forget what is pending */
 void stream_release(struct stream *t);

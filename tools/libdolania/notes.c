@@ -101,6 +101,12 @@ static void tell_truncated(struct session *s, const char *name, const struct dol
 			     policy_advice(s->o, SETTING_OUTPUT, advice, sizeof(advice)));
 }
 
+void notes_left(struct session *s, pid_t vmm)
+{
+	session_note(s, "the VMM (process %ld) did not disappear: it is held by another process, or by the host's kernel; "
+		     "it may still have memory of the run", (long)vmm);
+}
+
 void notes_output(struct session *s)
 {
 	if (s->o->kill_output)

@@ -189,6 +189,8 @@ void out_return(struct session *s)
 	/* Also a cancel that came when the script had ended, and its machine was being overwritten. */
 	if (s->r->reason == DOLANIA_CANCELLED || s->cancel_signal != 0) {
 		snprintf(r->why_not, sizeof(r->why_not), "the run was cancelled");
+	} else if (s->r->vmm_left) {	/* it may still write to the disk */
+		snprintf(r->why_not, sizeof(r->why_not), "the VMM did not disappear");
 	} else if (s->r->report.t_ready == 0) {
 		snprintf(r->why_not, sizeof(r->why_not), "the script did not start");
 	} else {

@@ -168,6 +168,8 @@ static json_t *result_discard(const struct dolania_result *r)
 		json_add(list, json_string(excluded[i]));
 	if (r->report.vcpu_cleared != 1)
 		json_add(list, json_string("the vCPU's registers inside KVM, which were not overwritten"));
+	if (r->vmm_left)
+		json_add(list, json_string("what the VMM's process holds or writes, which did not disappear"));
 	json_put(o, "excluded", list);
 	return o;
 }
@@ -177,9 +179,10 @@ static json_t *result_vmm(const struct dolania_result *r)
 	int status = r->vmm_wait_status;
 	json_t *o = json_object();
 
-	json_put(o, "status", WIFEXITED(status) ? json_number((uint64_t)WEXITSTATUS(status)) : json_null());
-	json_put(o, "signal", WIFSIGNALED(status) ? json_number((uint64_t)WTERMSIG(status)) : json_null());
+	json_put(o, "status", !r->vmm_left && WIFEXITED(status) ? json_number((uint64_t)WEXITSTATUS(status)) : json_null());
+	json_put(o, "signal", !r->vmm_left && WIFSIGNALED(status) ? json_number((uint64_t)WTERMSIG(status)) : json_null());
 	json_put(o, "killed", json_boolean(r->vmm_killed));
+	json_put(o, "left", json_boolean(r->vmm_left));
 	json_set_number(o, "user_ns", timeval_ns(r->vmm_usage.ru_utime));
 	json_set_number(o, "system_ns", timeval_ns(r->vmm_usage.ru_stime));
 	json_set_number(o, "max_rss_bytes", (uint64_t)r->vmm_usage.ru_maxrss * 1024);

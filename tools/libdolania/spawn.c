@@ -271,9 +271,7 @@ static pid_t start_confined(struct session *s, struct start *t, int program, int
 		int e = errno;
 
 		close(go[1]);	/* the child reads the end, and leaves */
-		kill(pid, SIGKILL);
-		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-			;
+		(void)confine_reap(pid, s->pidfd, 0, NULL);
 		return session_fail(s, DOLANIA_HOST_UNSUPPORTED, "the VMM: %s: %s; 'dolania doctor' tells more", why,
 				    strerror(e));
 	}

@@ -8,7 +8,8 @@
  *        ──splice──▶ count ──▶ user      much of it at once, far from the limit, to a pipe
  *
  * The pipe is read only when nothing is pending, so a slow reader slows the
- * script and nobody else.  The caller's fd must not become non-blocking (that
+ * script and nobody else.  Once the VMM is gone, what it left there is all: no end of
+ * file is waited for, since another process may hold a copy of the VMM's end.  The caller's fd must not become non-blocking (that
  * would change it for everyone who shares it), so a pipe or terminal is opened
  * a second time; where that is refused, small writes after POLLOUT do not block.
  */
@@ -44,8 +45,8 @@ void stream_init(struct stream *t, struct dolania_stream *stats, int pipe, int u
 	t->own = -1;
 	t->clean = clean;
 	t->limit = limit;
-	t->is_pipe = t->is_socket = t->tried_own = t->is_fifo = t->drained = false;
-	t->from = t->bytes = t->most = 0;
+	t->is_pipe = t->is_socket = t->tried_own = t->is_fifo = t->last = t->drained = false;
+	t->from = t->bytes = t->most = t->rest = 0;
 	t->utf8_have = t->utf8_want = 0;
 	if (user >= 0 && fstat(user, &st) == 0) {
 		t->is_fifo = S_ISFIFO(st.st_mode);
@@ -165,6 +166,16 @@ void stream_take(struct stream *t, const void *bytes, size_t n)
 	stream_write(t);
 }
 
+/* How much of the VMM's is in the pipe. */
+static int left_there(const struct stream *t, int *there)
+{
+	if (ioctl(t->pipe, FIONREAD, there) < 0)
+		return -1;
+	if (t->last && (size_t)*there > t->rest)
+		*there = (int)t->rest;
+	return 0;
+}
+
 /*
  * Moves pages from pipe to pipe, uncopied; what it leaves there is read as ever.  Never so
  * much that what the tail may have to hold would be gone.
@@ -176,7 +187,7 @@ static void move(struct stream *t)
 	int there;
 	ssize_t n;
 
-	if (t->user < 0 || t->own < 0 || !t->is_fifo || t->clean || ioctl(t->pipe, FIONREAD, &there) < 0 || there < MOVED_MIN)
+	if (t->user < 0 || t->own < 0 || !t->is_fifo || t->clean || left_there(t, &there) < 0 || there < MOVED_MIN)
 		return;
 	if (room > (uint64_t)there - LEFT)
 		room = (uint64_t)there - LEFT;
@@ -184,6 +195,7 @@ static void move(struct stream *t)
 	if (n > 0) {
 		t->stats->bytes += (uint64_t)n;
 		t->stats->delivered_bytes += (uint64_t)n;
+		t->rest -= t->last ? (size_t)n : 0;
 	}
 }
 
@@ -194,11 +206,13 @@ void stream_read(struct stream *t)
 	ssize_t n;
 
 	move(t);
-	n = read(t->pipe, to, CHUNK);
-	if (n > 0)
+	n = read(t->pipe, to, t->last && t->rest < CHUNK ? t->rest : CHUNK);
+	if (n > 0) {
+		t->rest -= t->last ? (size_t)n : 0;
 		stream_take(t, to, (size_t)n);
-	else if (n == 0 || (errno != EAGAIN && errno != EINTR))
+	} else if (n == 0 || (errno != EINTR && (errno != EAGAIN || t->last))) {
 		fd_close(&t->pipe);
+	}
 }
 
 void stream_end(struct stream *t)
@@ -241,8 +255,24 @@ static bool take_ring(struct stream *t, struct report *page, unsigned ring)
 	return left == n;
 }
 
+/* What is in the pipe now is the VMM's last; what comes later is not the VMM's. */
+static void take_pipe(struct stream *t)
+{
+	int there = 0;
+
+	if (t->pipe >= 0 && !t->last) {
+		t->rest = ioctl(t->pipe, FIONREAD, &there) < 0 || there < 0 ? 0 : (size_t)there;
+		t->last = true;
+	}
+	while (t->pipe >= 0 && t->rest > 0 && !stream_is_full(t))
+		stream_read(t);
+	if (t->rest == 0)
+		fd_close(&t->pipe);
+}
+
 void stream_finish(struct stream *t, struct report *page, unsigned ring)
 {
+	take_pipe(t);
 	while (t->pipe < 0 && !t->drained && !stream_is_full(t))
 		if (take_ring(t, page, ring))
 			stream_end(t);

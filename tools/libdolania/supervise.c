@@ -8,7 +8,8 @@
  * The VMM keeps the wall limit itself; this clock is the second line, for a VMM
  * that does not obey.  It kills GRACE after the limit unless the VMM says that
  * no guest instruction runs any more (then it gets time to wipe) or that the
- * guest has not begun.
+ * guest has not begun.  A VMM that was killed and does not disappear is waited for as
+ * long as any other process (confine.h); then the run ends without it, and says so.
  *
  * What the guest controls here: stream bytes; and through a taken-over VMM also
  * the report page, which is only believed for WIPE_NS longer.
@@ -20,18 +21,19 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
+#include "tools/libdolania/confine.h"
 #include "tools/libdolania/internal.h"
 
 #define GRACE_NS (100 * NS_PER_MS)
-#define START_NS NS_PER_S		/* from our spawn to its own clock's start */
 #define SETUP_NS (5 * NS_PER_S)
 #define WIPE_NS (10 * NS_PER_S)		/* and more for much RAM: an emulated host is slow */
 #define WIPE_NS_PER_BYTE 16
 #define READER_NS (2 * NS_PER_S)	/* for a reader to take something, after a cancel */
+#define EXTRACTOR_NS (60 * NS_PER_S)	/* for ours, which a guest's archive may have taken over */
 #define DOUBT_NS (2 * NS_PER_S)		/* a guest not up by then makes us ask KVM */
+#define HELD_MS 100			/* from one try to reap to the next */
 
 enum slot { SIGNALS, PROCESS, NOTICE, LOG, STDIN_FROM, STDIN_TO, OUT_FROM, OUT_TO, ERR_FROM, ERR_TO, SLOTS };
 
@@ -40,13 +42,14 @@ struct loop {
 	struct stream out, err;
 	enum progress_place out_place, err_place;
 	struct pollfd p[SLOTS];
-	bool gone;			/* the VMM was reaped */
-	bool abandon;			/* cancelled, and output waits for its reader */
+	bool gone;			/* the VMM was reaped, or is waited for no longer */
+	bool held;			/* it is dead, and another process (a debugger) reaps it first */
+	bool abandon;			/* output waits for its reader, for too long */
 	uint64_t cancel_at, resumed_at, ended_at;
+	uint64_t dead_at;		/* when it was killed, or found dead; 0: neither */
 	uint64_t taken, taken_at;	/* bytes of output, once it is gone; and when that was last more */
 	struct input in;
-	char log[1024];
-	size_t log_bytes;
+	struct vmm_log log;
 };
 
 static unsigned phase(const struct loop *l)
@@ -54,32 +57,15 @@ static unsigned phase(const struct loop *l)
 	return __atomic_load_n(&l->s->page->phase, __ATOMIC_ACQUIRE);
 }
 
-/* A moment that the VMM tells, if it can be true: from `from` on, `most` later at most. */
-static uint64_t told_at(const uint64_t *field, uint64_t from, uint64_t most)
+static void kill_vmm(struct loop *l, enum killed_for why)
 {
-	uint64_t at = __atomic_load_n(field, __ATOMIC_RELAXED);
+	struct session *s = l->s;
 
-	return at < from || at > from + most ? from + most : at;
-}
-
-/*
- * When the VMM's own clock strikes, by the same rule (vmm/watch.c): the wall limit counts from the
- * script's start, before it the boot has its limits.  0: never.
- */
-static uint64_t wall_at(const struct loop *l)
-{
-	const struct report *p = l->s->page;
-	uint64_t wall = l->s->o->wall_ns, init = wall > REPORT_INIT_NS ? wall : REPORT_INIT_NS;
-	uint64_t boot = told_at(&p->t_start, l->s->r->started_ns, START_NS), ready;
-
-	if (phase(l) < REPORT_READY || (phase(l) == REPORT_READY && wall == 0))
-		return boot + REPORT_BOOT_NS;
-	if (wall == 0)
-		return 0;
-	ready = told_at(&p->t_ready, boot, REPORT_BOOT_NS);
-	if (phase(l) == REPORT_READY)
-		return ready + init;
-	return told_at(&p->t_started, ready, init) + wall;
+	s->killed_for = why;
+	s->r->vmm_killed = true;
+	if (l->dead_at == 0)
+		l->dead_at = now_ns();
+	kill(s->pid, SIGKILL);
 }
 
 /* 0: nothing is due; else when to kill, in the VMM's present phase. */
@@ -98,49 +84,94 @@ static void abandon(struct loop *l)
 	l->abandon = l->s->abandoned = true;
 }
 
-/* Who cancels waits no longer for a reader that takes nothing.  The poll timeout, once the VMM is gone. */
+/* Gives up a reader that takes nothing: after a cancel, and ours at any time.  The poll timeout, once the VMM is gone. */
 static int mind_the_reader(struct loop *l)
 {
 	uint64_t taken = l->out.stats->delivered_bytes + l->err.stats->delivered_bytes, now = now_ns();
+	bool cancelled = l->s->cancel_signal != 0;
+	uint64_t patience = cancelled ? READER_NS : EXTRACTOR_NS;
 
-	if (l->s->cancel_signal == 0 || l->abandon)
+	if ((!cancelled && l->s->collecting == NULL) || l->abandon)
 		return -1;
 	if (taken != l->taken || l->taken_at < l->resumed_at) {
 		l->taken = taken;
 		l->taken_at = now;
 	}
-	if (now >= l->taken_at + READER_NS) {
-		abandon(l);
+	if (now >= l->taken_at + patience) {
+		if (cancelled)
+			abandon(l);
+		else
+			l->abandon = l->out.stats->closed = true;
 		return 0;
 	}
-	return (int)((l->taken_at + READER_NS - now) / NS_PER_MS) + 1;
+	return (int)((l->taken_at + patience - now) / NS_PER_MS) + 1;
+}
+
+/* Nothing that comes now is waited for. */
+static void end_vmm(struct loop *l)
+{
+	struct session *s = l->s;
+
+	l->gone = true;
+	progress_clear(s->progress);
+	s->r->ended_ns = l->taken_at = now_ns();
+	input_end(&l->in);
+	/* What it wrote is there by now.  Another process may hold these pipes open, or write to them. */
+	log_finish(&l->log, &s->fd.log[0]);
+	fd_close(&s->fd.notice[0]);
+}
+
+static void reap(struct loop *l)
+{
+	struct session *s = l->s;
+
+	if (confine_try_reap(s->pid, s->pidfd, &s->r->vmm_wait_status, &s->r->vmm_usage, &l->held))
+		end_vmm(l);
+	else if (l->held && l->dead_at == 0)
+		l->dead_at = now_ns();
+}
+
+/* It was killed, or is dead and held: it has so much time to disappear.  The poll timeout. */
+static int mind_the_dead(struct loop *l)
+{
+	uint64_t now = now_ns(), from = l->dead_at > l->resumed_at ? l->dead_at : l->resumed_at;
+	uint64_t until = from + CONFINE_GONE_MS * NS_PER_MS;
+
+	reap(l);
+	if (!l->gone && now >= until) {
+		l->s->r->vmm_left = true;
+		if (!discard_freeze(l->s))	/* a ring that is still written to has no end */
+			l->out.drained = l->err.drained = true;
+		end_vmm(l);
+	}
+	return l->gone ? 0 : l->held ? HELD_MS : (int)((until - now) / NS_PER_MS) + 1;
 }
 
 /* Kills what is late; returns the poll timeout until the next such moment. */
 static int mind_the_clock(struct loop *l)
 {
 	struct session *s = l->s;
-	uint64_t wall = kill_at(l, wall_at(l));
+	uint64_t wall = kill_at(l, deadline_of(s));
 	uint64_t cancel = kill_at(l, l->cancel_at);
 	uint64_t next = wall == 0 || (cancel != 0 && cancel < wall) ? cancel : wall;
 	uint64_t now;
 
 	if (l->gone)
 		return mind_the_reader(l);
+	if (l->dead_at != 0)
+		return mind_the_dead(l);
 	/* Once it says that its guest runs no more it gets time to wipe, from then on, whatever the limits. */
 	if (l->ended_at == 0 && phase(l) >= REPORT_ENDED)
 		l->ended_at = now_ns();
 	if (l->ended_at != 0)
 		next = (l->ended_at > l->resumed_at ? l->ended_at : l->resumed_at) + WIPE_NS +
 		       s->ram_bytes * WIPE_NS_PER_BYTE;
-	if (next == 0 || s->r->vmm_killed)
+	if (next == 0)
 		return -1;
 	now = now_ns();
 	if (now >= next) {
-		s->killed_for = l->ended_at != 0 ? KILL_WIPE : next == cancel ? KILL_CANCEL : KILL_WALL;
-		s->r->vmm_killed = true;
-		kill(s->pid, SIGKILL);
-		return -1;
+		kill_vmm(l, l->ended_at != 0 ? KILL_WIPE : next == cancel ? KILL_CANCEL : KILL_WALL);
+		return 0;
 	}
 	return next - now > 3600 * NS_PER_S ? 3600 * 1000 : (int)((next - now) / NS_PER_MS) + 1;
 }
@@ -197,9 +228,7 @@ static void cancel(struct loop *l, int sig)
 		return;
 	}
 	if (s->cancel_signal != 0) {	/* asked twice: no more patience */
-		s->killed_for = KILL_CANCEL;
-		s->r->vmm_killed = true;
-		kill(s->pid, SIGKILL);
+		kill_vmm(l, KILL_CANCEL);
 		return;
 	}
 	s->cancel_signal = sig;
@@ -219,23 +248,6 @@ static void take_signal(struct loop *l)
 		l->resumed_at = now_ns();
 	else
 		cancel(l, (int)si.ssi_signo);
-}
-
-static void read_log(struct loop *l)
-{
-	const size_t half = sizeof(l->log) / 2;
-	ssize_t n;
-
-	/* The last line is wanted, and the VMM must not wait for us: the older half makes room. */
-	if (l->log_bytes > half) {
-		memmove(l->log, l->log + l->log_bytes - half, half);
-		l->log_bytes = half;
-	}
-	n = read(l->s->fd.log[0], l->log + l->log_bytes, sizeof(l->log) - l->log_bytes);
-	if (n > 0)
-		l->log_bytes += (size_t)n;
-	else if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
-		fd_close(&l->s->fd.log[0]);
 }
 
 static void read_notice(struct loop *l)
@@ -277,7 +289,7 @@ static void watch_all(struct loop *l)
 	struct session *s = l->s;
 
 	watch(&l->p[SIGNALS], s->o->signal_fd, POLLIN);
-	watch(&l->p[PROCESS], l->gone ? -1 : s->pidfd, POLLIN);
+	watch(&l->p[PROCESS], l->gone || l->held ? -1 : s->pidfd, POLLIN);
 	watch(&l->p[NOTICE], s->fd.notice[0], POLLIN);
 	watch(&l->p[LOG], s->fd.log[0], POLLIN);
 	watch(&l->p[STDIN_FROM], l->in.open && l->in.bytes == 0 ? l->in.user : -1, POLLIN);
@@ -316,17 +328,6 @@ static void act_stream(const struct pollfd p[2], struct stream *t)
 		stream_read(t);
 }
 
-static void reap(struct loop *l)
-{
-	struct session *s = l->s;
-
-	while (wait4(s->pid, &s->r->vmm_wait_status, 0, &s->r->vmm_usage) < 0 && errno == EINTR)
-		;
-	l->gone = true;
-	s->r->ended_ns = l->taken_at = now_ns();
-	input_end(&l->in);
-}
-
 static void act(struct loop *l)
 {
 	if (l->p[SIGNALS].revents != 0)
@@ -343,13 +344,11 @@ static void act(struct loop *l)
 	act_stream(&l->p[OUT_FROM], &l->out);
 	act_stream(&l->p[ERR_FROM], &l->err);
 	if (l->p[LOG].revents != 0)
-		read_log(l);
+		log_read(&l->log, &l->s->fd.log[0]);
 	if (l->p[NOTICE].revents != 0)
 		read_notice(l);
-	if (l->p[PROCESS].revents != 0) {
+	if (l->p[PROCESS].revents != 0)
 		reap(l);
-		clear_progress(l);
-	}
 }
 
 static bool is_over(struct loop *l)
@@ -363,19 +362,7 @@ static bool is_over(struct loop *l)
 		stream_drop(&l->err);
 		return true;
 	}
-	return l->out.drained && l->err.drained && !stream_is_full(&l->out) && !stream_is_full(&l->err) &&
-	       l->s->fd.log[0] < 0;
-}
-
-static void keep_log(struct loop *l)
-{
-	size_t n = l->log_bytes, from;
-
-	while (n > 0 && l->log[n - 1] == '\n')
-		n--;
-	for (from = n; from > 0 && l->log[from - 1] != '\n'; from--)
-		;
-	text_escape(l->s->r->vmm_log, sizeof(l->s->r->vmm_log), l->log + from, n - from, false);
+	return l->out.drained && l->err.drained && !stream_is_full(&l->out) && !stream_is_full(&l->err);
 }
 
 void supervise(struct session *s)
@@ -384,9 +371,9 @@ void supervise(struct session *s)
 	const struct dolania_options *o = s->o;
 
 	l.s = s;
-	l.gone = l.abandon = false;
-	l.cancel_at = l.resumed_at = l.ended_at = l.taken = 0;
-	l.log_bytes = 0;
+	l.gone = l.held = l.abandon = false;
+	l.cancel_at = l.resumed_at = l.ended_at = l.dead_at = l.taken = 0;
+	l.log.bytes = 0;
 	input_init(&l.in, o->stdin_fd, s->fd.in[1]);
 	s->fd.in[1] = -1;
 	stream_init(&l.out, &s->r->out, s->fd.out[0], o->stdout_fd, o->clean_stdout, o->output_bytes);
@@ -402,7 +389,7 @@ void supervise(struct session *s)
 			act(&l);
 		enforce(&l);
 	}
-	keep_log(&l);
+	log_keep(&l.log, s->r->vmm_log, sizeof(s->r->vmm_log));
 	if (!may_draw(&l))		/* the second VM writes nothing, so a line that is begun stays so */
 		progress_end(s->progress);
 	stream_release(&l.out);

@@ -60,7 +60,7 @@ static void boot_limit(struct session *s)
 		return;
 	}
 	dolania_format_ns(REPORT_BOOT_NS, limit, sizeof(limit));
-	if (cpu < took / 4)
+	if (cpu < took / 4 && !s->r->vmm_left)
 		session_fail(s, DOLANIA_BOOT_FAILED, "the guest did not boot within %s: the host is overloaded, or the "
 			     "guest waited; its machine got %s of CPU time; run fewer at once",
 			     limit, dolania_format_ns(cpu / NS_PER_MS * NS_PER_MS, got, sizeof(got)));
@@ -130,6 +130,10 @@ static void vmm_died(struct session *s)
 	struct rlimit ours;
 
 	s->r->code = sig;
+	if (s->r->vmm_left) {
+		session_fail(s, DOLANIA_VMM_FAULT, "the VMM did not disappear, and left no verdict that can be true");
+		return;
+	}
 	if ((sig == SIGKILL || sig == SIGXCPU) && getrlimit(RLIMIT_CPU, &ours) == 0 && ours.rlim_cur != RLIM_INFINITY &&
 	    rusage_ns(&s->r->vmm_usage) + NS_PER_S >= ours.rlim_cur * NS_PER_S) {
 		session_fail(s, DOLANIA_CPU_LIMIT, "the caller's limit of CPU time (ulimit -t %llu) was reached; raise it",
@@ -202,7 +206,7 @@ static void by_report(struct session *s)
 		boot_limit(s);
 		return;
 	case REPORT_END_CPU_LIMIT:
-		if (s->o->cpu_ns == 0 || rusage_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2)
+		if (s->o->cpu_ns == 0 || (!s->r->vmm_left && rusage_ns(&s->r->vmm_usage) < s->o->cpu_ns / 2))
 			break;		/* the kernel counted otherwise: not the VMM we started */
 		cpu_limit(s);
 		return;
@@ -256,6 +260,8 @@ void verdict(struct session *s)
 		r->report.log_bytes = 0;
 	for (unsigned i = 0; i < REPORT_RINGS; i++)
 		sane = sane && ring_is_sane(&r->report.ring[i]);
+	if (r->vmm_left)
+		notes_left(s, s->pid);
 	if (s->abandoned) {
 		cancelled(s);
 		return;
@@ -263,7 +269,7 @@ void verdict(struct session *s)
 	notes_output(s);
 	lost_output(s, "stdout", r->out.error);
 	lost_output(s, "stderr", r->err.error);
-	if (r->vmm_killed && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)
+	if ((r->vmm_killed || r->vmm_left) && sane && r->report.phase >= REPORT_ENDED && r->report.end != REPORT_END_NONE)
 		by_report(s);		/* it had its verdict, and was late with the wipe */
 	else if (r->vmm_killed && s->killed_for == KILL_WIPE)
 		session_fail(s, DOLANIA_VMM_FAULT, "the VMM said that its guest runs no more, not why, and did not end");
@@ -271,7 +277,7 @@ void verdict(struct session *s)
 		wall_limit(s);
 	else if (r->vmm_killed)
 		cancelled(s);
-	else if (!WIFEXITED(r->vmm_wait_status) || WEXITSTATUS(r->vmm_wait_status) != 0)
+	else if (r->vmm_left || !WIFEXITED(r->vmm_wait_status) || WEXITSTATUS(r->vmm_wait_status) != 0)
 		vmm_died(s);
 	else if (!sane)
 		session_fail(s, DOLANIA_VMM_FAULT, "the VMM's report makes no sense; nothing of the run can be trusted");

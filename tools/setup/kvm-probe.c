@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -36,6 +37,8 @@ enum {
 	INT3_HANDLER = 0x100, /* offset in the code */
 	PORT = 0x80,
 	TIME_LIMIT_S = 2,
+	ANSWER_MS = 2000 * TIME_LIMIT_S,	/* its alarm has ended the child before */
+	GONE_MS = 2000,
 };
 
 /* Each step stores its number at 0x9800, so that a failure can be named. */
@@ -270,6 +273,25 @@ static _Noreturn void answer(int kvm_fd, int to)
 	_exit(write(to, text, 1 + strlen(text + 1)) < 0);
 }
 
+/*
+ * The answer's bytes, or -1.  The end of the pipe is not waited for: another process may hold a copy of it,
+ * and the child may be one that cannot be killed at once.
+ */
+static ssize_t read_answer(pid_t pid, int from, char *text, size_t room)
+{
+	struct pollfd p = { .fd = from, .events = POLLIN };
+	ssize_t n = -1;
+
+	while (poll(&p, 1, ANSWER_MS) < 0 && errno == EINTR)
+		;
+	if (p.revents != 0)
+		n = read(from, text, room);
+	kill(pid, SIGKILL);
+	for (int ms = 0; ms < GONE_MS && waitpid(pid, NULL, WNOHANG) == 0; ms++)
+		usleep(1000);
+	return n;
+}
+
 enum kvm_answer kvm_probe(int kvm_fd, char *why, size_t why_size)
 {
 	char text[256] = "";
@@ -284,11 +306,9 @@ enum kvm_answer kvm_probe(int kvm_fd, char *why, size_t why_size)
 	if (pid == 0)
 		answer(kvm_fd, pipe_fd[1]);
 	close(pipe_fd[1]);
-	while (pid > 0 && (n = read(pipe_fd[0], text, sizeof(text) - 1)) < 0 && errno == EINTR)
-		;
+	if (pid > 0)
+		n = read_answer(pid, pipe_fd[0], text, sizeof(text) - 1);
 	close(pipe_fd[0]);
-	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
 	if (n < 1)
 		return KVM_ANSWER_NONE;
 	snprintf(why, why_size, "%s", text + 1);
