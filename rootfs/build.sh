@@ -8,7 +8,7 @@
 # The packages are those in the list, from Debian's own archive as configured
 # in this machine's apt sources (other sources are ignored). They are unpacked,
 # not installed: no maintainer script runs. A named image is cached: its key is a
-# hash over the recipe, these scripts, files/, and the resolved package versions.
+# hash over the recipe, these scripts, files/, python/, and the resolved package versions.
 # The same key gives the same bytes. Needs erofs-utils, and chroot (to compile .pyc
 # files with the image's own interpreter), which a user has in a namespace of their own.
 set -euo pipefail
@@ -136,6 +136,13 @@ configure_root() {
 	rm -rf "$root/var/cache"
 }
 
+# Python's own hook for a site, in place of Debian's, which looks for a package that is not there.
+configure_python() {
+	[ -e "$root/usr/bin/python3.11" ] || return 0
+	rm -f "$root/etc/python3.11/sitecustomize.py" "$root/usr/lib/python3.11/sitecustomize.py"
+	cp "$here/python/sitecustomize.py" "$root/usr/lib/python3.11/"
+}
+
 # Byte code, so that imports from the read-only image are fast. Unchecked: the
 # source cannot change. A fixed hash seed and one process keep it reproducible.
 compile_python() {
@@ -164,6 +171,7 @@ build() {
 	unpack
 	strip_root
 	configure_root
+	configure_python
 	compile_python
 	check_libraries
 	progress "writing"
@@ -185,7 +193,7 @@ build() {
 # as apt's sources and lists are the files they were, apt need not be asked.
 own_key() {
 	cat "${recipe[@]}" "$here/build.sh" "$here/debian.sh" "$here/erofs.sh" "$here/places"
-	(cd "$here/files" && find . -type f | sort | xargs sha256sum)
+	(cd "$here" && find files python -type f | sort | xargs sha256sum)
 }
 lists_key() {
 	own_key
