@@ -75,14 +75,16 @@ static int copy_file(const struct copy *c, int from, int to, const char *name, c
 	return error;
 }
 
-static int copy_link(struct copy *c, int from, int to, const char *name)
+static int copy_link(struct copy *c, int from, int to, const char *name, const struct stat *st)
 {
+	const struct timespec times[] = { st->st_atim, st->st_mtim };
 	ssize_t n = readlinkat(from, name, c->link, sizeof c->link - 1);
 
 	if (n < 0)
 		return errno;
 	c->link[n] = '\0';
-	if (symlinkat(c->link, to, name) < 0 || fchownat(to, name, c->uid, c->gid, AT_SYMLINK_NOFOLLOW) < 0)
+	if (symlinkat(c->link, to, name) < 0 || fchownat(to, name, c->uid, c->gid, AT_SYMLINK_NOFOLLOW) < 0 ||
+	    utimensat(to, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return errno;
 	return 0;
 }
@@ -99,6 +101,7 @@ static int copy_directory(struct copy *c, const struct place *from, const struct
 			  unsigned int depth)
 {
 	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+	const struct timespec times[] = { st->st_atim, st->st_mtim };
 	int in = -1, out = -1, error = 0;
 
 	if (depth > DEPTH_MAX)
@@ -110,6 +113,8 @@ static int copy_directory(struct copy *c, const struct place *from, const struct
 		error = give(c, out, st);
 	if (error == 0)
 		error = copy_entries(c, in, out, depth);
+	if (error == 0 && futimens(out, times) < 0)	/* its entries gave it others */
+		error = errno;
 	if (in >= 0)
 		close(in);
 	if (out >= 0)
@@ -127,7 +132,7 @@ static int copy_entry(struct copy *c, int from, int to, const char *name, unsign
 	if (S_ISDIR(st.st_mode))
 		return copy_directory(c, &(struct place){ from, name }, &(struct place){ to, name }, &st, depth + 1);
 	if (S_ISLNK(st.st_mode))
-		return copy_link(c, from, to, name);
+		return copy_link(c, from, to, name, &st);
 	return copy_file(c, from, to, name, &st);
 }
 

@@ -90,9 +90,11 @@ static int mount_copy(const struct job *job, const struct stat *st, const char *
 	static const char options[] = "lowerdir=" INPUT_DISK "/0,upperdir=" UPPER ",workdir=" UPPER_WORK
 				      ",redirect_dir=on";
 
-	/* its root stands for the copy's: the mode of DIR, but the script can write in it */
+	const struct timespec times[] = { st->st_atim, st->st_mtim };
+
+	/* its root stands for the copy's: the mode and time of DIR, but the script can write in it */
 	if (mkdir(UPPER, (st->st_mode & 0777) | 0700) < 0 || mkdir(UPPER_WORK, 0700) < 0 ||
-	    chown(UPPER, job->h.uid, job->h.gid) < 0)
+	    chown(UPPER, job->h.uid, job->h.gid) < 0 || utimensat(AT_FDCWD, UPPER, times, 0) < 0)
 		return errno;
 	return mount("copy", target, "overlay", flags, options) < 0 ? errno : 0;
 }

@@ -245,11 +245,10 @@ int job_write_script(struct job *job, int fd, struct fault *f)
 
 	const char *path = job->argv[job->h.script_arg];
 
-	/* in a copy of --work its own file may lie there */
-	if (job->h.flags & WIRE_JOB_WORK)
-		(void)unlink(path);
-
-	int file = open(path, flags, 0755);
+	/* in a copy of --work its own file may lie there: it keeps its other names and its time */
+	struct stat there;
+	int is_there = (job->h.flags & WIRE_JOB_WORK) != 0 && lstat(path, &there) == 0 && S_ISREG(there.st_mode);
+	int file = open(path, is_there ? O_WRONLY | O_TRUNC | O_NOFOLLOW | O_CLOEXEC : flags, 0755);
 
 	if (file < 0 && errno == ENOENT) {
 		make_parents(path);
@@ -260,7 +259,9 @@ int job_write_script(struct job *job, int fd, struct fault *f)
 
 	int error = copy_script(job, fd, file);
 
-	if (error == 0 && fchown(file, job->h.uid, job->h.gid) < 0)
+	if (error == 0 && (fchown(file, job->h.uid, job->h.gid) < 0 || fchmod(file, 0755) < 0))
+		error = errno;
+	if (error == 0 && is_there && futimens(file, (struct timespec[]){ there.st_atim, there.st_mtim }) < 0)
 		error = errno;
 	close(file);
 	return error == 0 ? 0 : fault(f, WIRE_STEP_SCRIPT, error);

@@ -11,7 +11,7 @@ import tarfile
 import threading
 import time
 
-from lib import DOLANIA, SLOWNESS, Skip, dolania, each, run, scratch, slow, write_file
+from lib import DOLANIA, SLOWNESS, Skip, digest_of, dolania, each, run, scratch, slow, write_file
 
 SETTLED_S = 3.2         # longer than tree.c waits until it trusts a ctime
 
@@ -23,6 +23,8 @@ def tree(directory, name="tree"):
     write_file(top, "a", "first\n")
     write_file(top, "sub/b", "second\n")
     os.symlink("sub/b", os.path.join(top, "link"))
+    for path in ("a", "sub/b", "link", "sub", "."):
+        os.utime(os.path.join(top, path), (10**9, 10**9), follow_symlinks=False)
     return top
 
 
@@ -33,10 +35,6 @@ def kept(cache):
         with open(path, "rb") as f:
             assert os.path.basename(path) == hashlib.sha256(f.read()).hexdigest() + ".erofs"
     return images
-
-
-def digest(r):
-    return next(m["sha256"] for m in r.result["measured"] if m["role"] == "input")
 
 
 def members(r):
@@ -75,6 +73,7 @@ def test_names_modes_links_and_empty_files_survive():
             with open(os.path.join(top, name), "wb") as f:
                 f.write(name * i)               # the first is empty
             os.chmod(os.path.join(top, name), modes[i % len(modes)])
+            os.utime(os.path.join(top, name), (0, 10**9 + i))
         deep = os.path.join(top, *[b"d" * 200] * 6)
         os.makedirs(deep)
         os.makedirs(os.path.join(top, b"empty dir"), 0o700)
@@ -86,7 +85,8 @@ def test_names_modes_links_and_empty_files_survive():
         seen = members(r)
         for i, name in enumerate(names):
             m = seen.pop(name)
-            assert (m.isreg(), m.mode, m.size, m.uid, m.gid, m.mtime) == (True, modes[i % 6], len(name) * i, 1000, 1000, 0), m
+            assert (m.isreg(), m.mode, m.size, m.uid, m.gid, m.mtime) == (True, modes[i % 6], len(name) * i, 1000, 1000,
+                                                                            10**9 + i), m
         for name, target in links.items():
             m = seen.pop(name)
             assert (m.issym(), os.fsencode(m.linkname)) == (True, target), m
@@ -107,7 +107,7 @@ def test_one_input_is_packed_once_and_a_change_is_seen():
             r = run("--in", path, "-c", "cat /in/a", env={"XDG_CACHE_HOME": cache}, **kwargs)
             assert r.code == 0, r
             cached.append(r.result["inputs"][0]["cached"])
-            digests.append(digest(r))
+            digests.append(digest_of(r))
             return r.out
 
         go(top)
@@ -120,11 +120,11 @@ def test_one_input_is_packed_once_and_a_change_is_seen():
         write_file(top, "a", "other\n")
         os.utime(os.path.join(top, "a"), ns=(st.st_atime_ns, st.st_mtime_ns))
         assert go(top) == b"other\n" and cached[-1] is False and digests[-1] != digests[0]
-        # other inodes, another owner, other times, another path: the same image
+        # other inodes, another owner, other times of access, another path: the same image
         other = tree(d, "a place of another name")
         if os.geteuid() == 0:
             os.chown(os.path.join(other, "a"), 12345, 54321)
-        os.utime(os.path.join(other, "sub"), (1, 1))
+        os.utime(os.path.join(other, "sub"), (1, 10**9))
         assert go(other) == b"first\n" and digests[-1] == digests[0]
 
 
@@ -326,7 +326,7 @@ def test_the_umask_and_the_directory_of_the_caller_do_not_matter():
             r = run("--in", "one", "--in", "two:/in/two", "-c", "stat -c %a /in; ls /in", cwd=d,
                     before=("sh", "-c", f"umask {mask}; exec \"$@\"", "sh"))
             assert (r.code, r.out) == (0, b"755\na\nlink\nsub\ntwo\n"), r
-            digests.add(digest(r))
+            digests.add(digest_of(r))
         assert len(digests) == 1 and a
 
 

@@ -192,6 +192,11 @@ def wall_s():
     return int(max(3, 1 + 3 * boot_s))
 
 
+def digest_of(r):
+    """Of the packed inputs."""
+    return next(m["sha256"] for m in r.result["measured"] if m["role"] == "input")
+
+
 def stream_bytes(r, stream):
     """How many bytes the guest sent there, as the host counted them."""
     return r.result["host"]["streams"][stream]["bytes"]

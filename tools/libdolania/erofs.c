@@ -40,7 +40,7 @@ bool erofs_write_at(struct erofs *e, uint64_t at, const void *bytes, size_t n)
 	return e->error == 0;
 }
 
-static long new_inode(struct erofs *e, mode_t mode)
+static long new_inode(struct erofs *e, mode_t mode, struct timespec mtime)
 {
 	if (e->inodes == e->room) {
 		size_t room = e->room == 0 ? 64 : e->room * 2;
@@ -51,7 +51,9 @@ static long new_inode(struct erofs *e, mode_t mode)
 		e->inode = more;
 		e->room = room;
 	}
-	e->inode[e->inodes] = (struct erofs_inode){ .mode = (uint16_t)mode, .names = S_ISDIR(mode) ? 2 : 1 };
+	e->inode[e->inodes] = (struct erofs_inode){
+		.mode = (uint16_t)mode, .names = S_ISDIR(mode) ? 2 : 1, .mtime = mtime,
+	};
 	return (long)e->inodes++;
 }
 
@@ -76,16 +78,16 @@ bool erofs_add_entry(struct erofs *e, size_t parent, const char *name, size_t in
 	return true;
 }
 
-static long add_inode(struct erofs *e, size_t parent, const char *name, mode_t mode)
+static long add_inode(struct erofs *e, size_t parent, const char *name, mode_t mode, struct timespec mtime)
 {
-	long i = new_inode(e, mode);
+	long i = new_inode(e, mode, mtime);
 
 	return i >= 0 && erofs_add_entry(e, parent, name, (size_t)i) ? i : -1;
 }
 
-long erofs_add_directory(struct erofs *e, size_t parent, const char *name, mode_t mode)
+long erofs_add_directory(struct erofs *e, size_t parent, const char *name, mode_t mode, struct timespec mtime)
 {
-	long i = add_inode(e, parent, name, S_IFDIR | (mode & 07777));
+	long i = add_inode(e, parent, name, S_IFDIR | (mode & 07777), mtime);
 
 	if (i >= 0) {
 		e->inode[i].parent = parent;
@@ -94,9 +96,9 @@ long erofs_add_directory(struct erofs *e, size_t parent, const char *name, mode_
 	return i;
 }
 
-long erofs_add_link(struct erofs *e, size_t parent, const char *name, const char *target)
+long erofs_add_link(struct erofs *e, size_t parent, const char *name, const char *target, struct timespec mtime)
 {
-	long i = add_inode(e, parent, name, S_IFLNK | 0777);
+	long i = add_inode(e, parent, name, S_IFLNK | 0777, mtime);
 
 	if (i < 0)
 		return -1;
@@ -151,7 +153,7 @@ static bool remember_name(struct erofs *e, const struct stat *st, size_t inode)
 
 long erofs_add_file(struct erofs *e, size_t parent, const char *name, const struct stat *st)
 {
-	long i = add_inode(e, parent, name, S_IFREG | (st->st_mode & 07777));
+	long i = add_inode(e, parent, name, S_IFREG | (st->st_mode & 07777), st->st_mtim);
 
 	if (i < 0 || (st->st_nlink > 1 && !remember_name(e, st, (size_t)i)))
 		return -1;
@@ -169,7 +171,7 @@ bool erofs_write(struct erofs *e, size_t file, uint64_t at, const void *bytes, s
 bool erofs_begin(struct erofs *e, int fd, uint32_t owner)
 {
 	*e = (struct erofs){ .fd = fd, .owner = owner, .blocks = 1 };
-	return new_inode(e, S_IFDIR | 0755) == EROFS_ROOT;
+	return new_inode(e, S_IFDIR | 0755, erofs_made) == EROFS_ROOT;
 }
 
 void erofs_release(struct erofs *e)

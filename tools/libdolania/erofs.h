@@ -2,9 +2,9 @@
 /*
  * erofs.h - writes an EROFS image: uncompressed, one block size, no attributes.
  *
- * Nothing but names, types, modes, contents and the shape of the tree goes in:
- * the owner is the script, all times are zero, inode numbers are positions in
- * the image.  The same tree gives the same bytes.
+ * Nothing but names, types, modes, contents, times of the last change and the shape
+ * of the tree goes in: the owner is the script, inode numbers are positions in the
+ * image.  The same tree gives the same bytes.
  *
  *	block 0		superblock, at byte 1024
  *	block 1 ...	contents of files, as they are added
@@ -19,8 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <time.h>
 
 enum { EROFS_BLOCK = 4096, EROFS_ROOT = 0 };
+
+/* The date of what no file of the host stands for, 2000-01-01: archive formats refuse times before 1980. */
+static const struct timespec erofs_made = { .tv_sec = 946684800 };
 
 struct named {
 	char *name;
@@ -30,6 +34,7 @@ struct named {
 struct erofs_inode {
 	uint16_t mode;
 	uint32_t names;			/* st_nlink */
+	struct timespec mtime;
 	uint64_t size;
 	uint64_t block;			/* of the content */
 	uint64_t nid;
@@ -57,8 +62,8 @@ void erofs_release(struct erofs *e);
  * Each adds `name` to directory `parent` and returns its inode, or -1 with
  * e->error.  `mode`: the permissions are taken.  Names in one directory differ.
  */
-long erofs_add_directory(struct erofs *e, size_t parent, const char *name, mode_t mode);
-long erofs_add_link(struct erofs *e, size_t parent, const char *name, const char *target);
+long erofs_add_directory(struct erofs *e, size_t parent, const char *name, mode_t mode, struct timespec mtime);
+long erofs_add_link(struct erofs *e, size_t parent, const char *name, const char *target, struct timespec mtime);
 /* A file of st->st_size bytes, which erofs_write fills; what is not written is zero. */
 long erofs_add_file(struct erofs *e, size_t parent, const char *name, const struct stat *st);
 bool erofs_write(struct erofs *e, size_t file, uint64_t at, const void *bytes, size_t n);

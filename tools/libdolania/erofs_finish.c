@@ -14,7 +14,7 @@ enum {
 	SUPER_AT = 1024,
 	BLOCK_BITS = 12,
 	SLOT = 32,			/* an inode number is a position in slots */
-	COMPACT = 32, EXTENDED = 64,	/* bytes of an inode */
+	INODE = 64,			/* bytes of an extended one: a compact one has no time */
 	FIRST_SLOT = 1,			/* 0 is no inode number */
 	FORMAT_EXTENDED = 1, FORMAT_INLINE = 2 << 1,
 	DIRENT = 12,
@@ -129,11 +129,6 @@ static bool write_directory(struct erofs *e, const struct erofs_inode *d)
 	return true;
 }
 
-static bool is_extended(const struct erofs_inode *i)
-{
-	return i->size > UINT32_MAX || i->names > UINT16_MAX;
-}
-
 static bool is_inline(const struct erofs_inode *i)
 {
 	return S_ISLNK(i->mode) && i->size > 0 && i->size <= EROFS_INLINE_MAX;
@@ -146,7 +141,7 @@ static uint64_t place_inodes(struct erofs *e)
 
 	for (size_t n = 0; n < e->inodes; n++) {
 		struct erofs_inode *i = &e->inode[n];
-		uint64_t bytes = (is_extended(i) ? EXTENDED : COMPACT) + (is_inline(i) ? i->size : 0);
+		uint64_t bytes = INODE + (is_inline(i) ? i->size : 0);
 
 		/* none crosses a block */
 		if (at / EROFS_BLOCK != (at + bytes - 1) / EROFS_BLOCK)
@@ -159,25 +154,19 @@ static uint64_t place_inodes(struct erofs *e)
 
 static bool write_inode(struct erofs *e, const struct erofs_inode *i, uint64_t table)
 {
-	uint8_t raw[EXTENDED + EROFS_INLINE_MAX] = { 0 };
-	bool extended = is_extended(i);
-	size_t bytes = extended ? EXTENDED : COMPACT;
+	uint8_t raw[INODE + EROFS_INLINE_MAX] = { 0 };
+	size_t bytes = INODE;
 
-	put16(raw, (extended ? FORMAT_EXTENDED : 0u) | (is_inline(i) ? FORMAT_INLINE : 0u));
+	put16(raw, FORMAT_EXTENDED | (is_inline(i) ? FORMAT_INLINE : 0u));
 	put16(raw + 4, i->mode);
+	put64(raw + 8, i->size);
 	put32(raw + 16, is_inline(i) || i->size == 0 ? 0 : i->block);
 	put32(raw + 20, i->nid);
-	if (extended) {
-		put64(raw + 8, i->size);
-		put32(raw + 24, e->owner);
-		put32(raw + 28, e->owner);
-		put32(raw + 44, i->names);
-	} else {
-		put16(raw + 6, i->names);
-		put32(raw + 8, i->size);
-		put16(raw + 24, e->owner);
-		put16(raw + 26, e->owner);
-	}
+	put32(raw + 24, e->owner);
+	put32(raw + 28, e->owner);
+	put64(raw + 32, (uint64_t)i->mtime.tv_sec);	/* the kernel reads it as signed: before 1970 is kept too */
+	put32(raw + 40, (uint64_t)i->mtime.tv_nsec);
+	put32(raw + 44, i->names);
 	if (is_inline(i)) {
 		memcpy(raw + bytes, i->target, i->size);
 		bytes += i->size;
@@ -193,6 +182,7 @@ static bool write_super(struct erofs *e, uint64_t table)
 	raw[12] = BLOCK_BITS;
 	put16(raw + 14, e->inode[EROFS_ROOT].nid);
 	put64(raw + 16, e->inodes);
+	put64(raw + 24, (uint64_t)erofs_made.tv_sec);
 	put32(raw + 36, e->blocks);
 	put32(raw + 40, table);
 	return erofs_write_at(e, SUPER_AT, raw, sizeof(raw));

@@ -4,8 +4,9 @@
  *
  * mkfs.erofs is not used: Debian 12's cuts names of 255 bytes, and packs one
  * directory only.  Contents go through one buffer, holes stay holes.  Owner is
- * the script's uid and times are zero, so the same tree gives the same digest,
- * nothing tells of the host's users, and the script can read what its owner could.
+ * the script's uid: nothing shows the host's users, and the script can read what its
+ * owner could.  Of the times that of the last change is kept, in nanoseconds.  The
+ * same tree with the same times gives the same digest.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -133,7 +134,7 @@ static int add_file(struct build *b, int dir, const char *name, size_t parent, c
 	return ret;
 }
 
-static int add_link(struct build *b, int dir, const char *name, size_t parent)
+static int add_link(struct build *b, int dir, const char *name, size_t parent, struct timespec mtime)
 {
 	char target[PATH_MAX];
 	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
@@ -141,7 +142,7 @@ static int add_link(struct build *b, int dir, const char *name, size_t parent)
 	if (n < 0)
 		return wrong(b, name, errno);
 	target[n] = '\0';
-	return erofs_add_link(&b->e, parent, name, target) < 0 ? no_image(b) : 0;
+	return erofs_add_link(&b->e, parent, name, target, mtime) < 0 ? no_image(b) : 0;
 }
 
 static int by_name(const struct dirent **a, const struct dirent **b)
@@ -162,7 +163,8 @@ static int add_entry(struct build *b, int dir, const char *name, size_t parent)
 		return -1;
 	if (S_ISDIR(st.st_mode))
 		return add_directory(b, dir, name, parent, name);
-	return S_ISLNK(st.st_mode) ? add_link(b, dir, name, parent) : add_file(b, dir, name, parent, name);
+	return S_ISLNK(st.st_mode) ? add_link(b, dir, name, parent, st.st_mtim)
+				   : add_file(b, dir, name, parent, name);
 }
 
 /* In the order of names: that of readdir(3) would give each host its own image. */
@@ -196,7 +198,7 @@ static int add_directory(struct build *b, int dir, const char *name, size_t pare
 		return wrong(b, top ? "" : name, errno);
 	if (fstat(fd, &st) < 0 || (!top && (size_t)snprintf(b->path + length, left, "/%s", name) >= left))
 		ret = wrong(b, name, ENAMETOOLONG);
-	else if ((i = erofs_add_directory(&b->e, parent, as, st.st_mode)) < 0)
+	else if ((i = erofs_add_directory(&b->e, parent, as, st.st_mode, st.st_mtim)) < 0)
 		ret = no_image(b);
 	else
 		ret = add_entries(b, fd, (size_t)i);
@@ -248,12 +250,12 @@ static int add_node(struct build *b, size_t *made, size_t n)
 
 	b->c = &in->source[x->source];
 	if (x->kind == NODE_MAKE) {
-		i = erofs_add_directory(&b->e, parent, as, 0755);
+		i = erofs_add_directory(&b->e, parent, as, 0755, erofs_made);
 		made[n] = i < 0 ? 0 : (size_t)i;
 		return i < 0 ? no_image(b) : 0;
 	}
 	if (x->kind == NODE_LINK)
-		return erofs_add_link(&b->e, parent, as, x->link) < 0 ? no_image(b) : 0;
+		return erofs_add_link(&b->e, parent, as, x->link, x->mtime) < 0 ? no_image(b) : 0;
 	snprintf(b->path, sizeof(b->path), "%s", b->c->path);
 	if (x->name != NULL && (dir = open_quietly(AT_FDCWD, b->c->path, O_DIRECTORY)) < 0)
 		return wrong(b, "", errno);

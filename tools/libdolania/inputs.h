@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
+#include <time.h>
 
 enum { INPUTS_MAX = 64, INPUT_KEY_BYTES = 32, LAYOUT_MAX = 20000 };
 
@@ -44,6 +45,7 @@ struct node {
 	char *name;			/* BIND: entry of the source; NULL: the source itself */
 	bool directory;			/* BIND */
 	char *link;			/* LINK: where it points */
+	struct timespec mtime;		/* LINK */
 };
 
 struct inputs {

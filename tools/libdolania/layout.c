@@ -61,8 +61,8 @@ static char *path_of(const struct inputs *in, const struct source *c)
 static int make_parents(struct session *s, size_t source, const char *path)
 {
 	for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/'))
-		if (add_node_take(s, (struct node){ NODE_MAKE, strndup(path, (size_t)(slash - path)), source, NULL, true,
-						    NULL }) < 0)
+		if (add_node_take(s, (struct node){ .kind = NODE_MAKE, .path = strndup(path, (size_t)(slash - path)),
+						    .source = source, .directory = true }) < 0)
 			return -1;
 	return 0;
 }
@@ -70,7 +70,7 @@ static int make_parents(struct session *s, size_t source, const char *path)
 static int add_entry(struct session *s, size_t source, const char *path, int dir, const char *name)
 {
 	const struct source *c = &s->inputs.source[source];
-	struct node n = { NODE_BIND, NULL, source, NULL, false, NULL };
+	struct node n = { .kind = NODE_BIND, .source = source };
 	char target[PATH_MAX];
 	struct stat st;
 	ssize_t bytes;
@@ -81,6 +81,7 @@ static int add_entry(struct session *s, size_t source, const char *path, int dir
 	n.directory = S_ISDIR(st.st_mode);
 	if (S_ISLNK(st.st_mode)) {
 		n.kind = NODE_LINK;
+		n.mtime = st.st_mtim;
 		bytes = readlinkat(dir, name, target, sizeof(target) - 1);
 		if (bytes < 0)
 			return session_fail(s, reason_of_file(errno), "%s %s: %s: %s", c->option, c->path, name,
@@ -129,11 +130,12 @@ static int add_source(struct session *s, size_t i)
 		return no_memory(s);
 	ret = make_parents(s, i, path);
 	if (ret == 0 && !c->shares)
-		return add_node_take(s, (struct node){ NODE_BIND, path, i, NULL, c->directory, NULL });
+		return add_node_take(s, (struct node){ .kind = NODE_BIND, .path = path, .source = i,
+						      .directory = c->directory });
 	if (ret == 0)
 		ret = add_entries(s, i, path);
 	if (ret == 0)
-		return add_node_take(s, (struct node){ NODE_MAKE, path, i, NULL, true, NULL });
+		return add_node_take(s, (struct node){ .kind = NODE_MAKE, .path = path, .source = i, .directory = true });
 	free(path);
 	return ret;
 }

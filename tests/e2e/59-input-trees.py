@@ -1,0 +1,133 @@
+"""--in and --work: what of a tree beside names and contents arrives: its times, its hard links."""
+import json
+import os
+import time
+
+from lib import digest_of, needs, run, scratch, write_file
+
+PYTHON = "build/share/dolania/images/python.erofs"
+MADE = 946684800        # 2000-01-01: what no file of the host stands for
+
+# Name and time of each entry, in nanoseconds, without following links.
+LOOK = """
+import json, os, sys
+seen = {}
+for top in sys.argv[1:]:
+    for where, dirs, files in os.walk(top):
+        for name in [".", *dirs, *files]:
+            path = os.path.normpath(os.path.join(where, name))
+            seen[path] = os.lstat(path).st_mtime_ns
+print(json.dumps(seen))
+"""
+
+TIMES = {
+    "a.c": 1_700_000_000_000_000_001, "a.o": 1_700_000_000_000_000_002,    # the order that make goes by
+    "epoch": 0, "before": -86400 * 365 * 10**9 + 5, "1980": 315532800 * 10**9,
+    "2038": (2**31 + 5) * 10**9, "2107": (2**32 + 5) * 10**9 + 999_999_999, "2500": 17_000_000_000 * 10**9,
+    "sub/deep/f": 1_600_000_000_500_000_000, "sub/link": 1_500_000_000_000_000_000,
+    "sub/long": 1_500_000_001_000_000_000,
+}
+DIRECTORIES = {"sub/deep": 1_400_000_000_123_456_789, "sub/empty": 1_300_000_000_000_000_000, "sub": 1_200_000_000_000_000_000,
+               ".": 1_100_000_000_987_654_321}
+
+
+def dated(directory, name="tree"):
+    """A tree in which each entry has a time of its own; {path: time}."""
+    top = os.path.join(directory, name)
+    os.makedirs(os.path.join(top, "sub/deep"))
+    os.mkdir(os.path.join(top, "sub/empty"))
+    for path in TIMES:
+        if path == "sub/link":
+            os.symlink("deep/f", os.path.join(top, path))
+        elif path == "sub/long":
+            os.symlink("y" * 2000, os.path.join(top, path))
+        else:
+            write_file(top, path, path)
+    for path, ns in {**TIMES, **DIRECTORIES}.items():
+        os.utime(os.path.join(top, path), ns=(ns, ns), follow_symlinks=False)
+    return top, {path: os.lstat(os.path.join(top, path)).st_mtime_ns for path in {**TIMES, **DIRECTORIES}}
+
+
+def beneath(place, times):
+    return {os.path.normpath(os.path.join(place, path)): ns for path, ns in times.items()}
+
+
+@needs(PYTHON)
+def test_the_times_of_the_host_are_kept():
+    with scratch() as d:
+        top, times = dated(d)
+        file = os.path.join(top, "a.c")
+        r = run("--runtime", "python", "--in", top, "--in", f"{file}:/in/sub.c", "--in", f"{top}:/in/own", "--in", f"{top}:/root",
+                "--in", f"{file}:/etc/passwd", "--exec", "--", "python3", "-c", LOOK, "/in", "/root", "/etc")
+        assert r.code == 0, r
+        seen = json.loads(r.text)
+        # /in is merged of several: its own date is nobody's
+        want = {**beneath("/in", times), "/in": MADE * 10**9, "/in/sub.c": times["a.c"], **beneath("/in/own", times),
+                **beneath("/root", times), "/etc/passwd": times["a.c"]}
+        got = {path: seen[path] for path in want}
+        assert got == want, {path: (got[path], want[path]) for path in want if got[path] != want[path]}
+
+
+@needs(PYTHON)
+def test_the_times_of_a_copy_are_those_of_the_directory():
+    with scratch() as d:
+        top, times = dated(d)
+        script = write_file(d, "look.py", LOOK)
+        own = write_file(top, "sub/deep/look.py", LOOK)
+        times["sub/deep/look.py"] = times["a.c"]
+        os.utime(own, ns=(times["a.c"], times["a.c"]))
+        os.utime(os.path.join(top, "sub/deep"), ns=(times["sub/deep"], times["sub/deep"]))
+        # the script that is no part of it changes the directory that it is put in
+        for args, but in ((("-c", LOOK), ()), ((own,), ()), ((script,), ("/work", "/work/look.py"))):
+            args = (*args, "/work") if args[0] != "-c" else ("-c", LOOK, "/work")
+            r = run("--runtime", "python", "--work", top, *args)
+            assert r.code == 0, r
+            seen = {path: ns for path, ns in json.loads(r.text).items() if path not in but}
+            want = {path: ns for path, ns in beneath("/work", times).items() if path not in but}
+            assert seen == want, {p: (seen.get(p), want.get(p)) for p in {*seen, *want} if seen.get(p) != want.get(p)}
+            r = run("--runtime", "python", "--work", top, "--scratch", "8M", *args)
+            assert r.code == 0, r
+            seen = {path: ns for path, ns in json.loads(r.text).items() if path not in but}
+            # that disk keeps whole seconds, of 1901 to 2038
+            want = {path: min(ns // 10**9, 2**31 - 1) * 10**9 for path, ns in want.items()}
+            assert seen == want, {p: (seen.get(p), want.get(p)) for p in {*seen, *want} if seen.get(p) != want.get(p)}
+
+
+@needs(PYTHON)
+def test_archives_take_every_file_of_an_input():
+    """zipfile refuses times before 1980."""
+    with scratch() as d:
+        top = os.path.join(d, "in")
+        os.makedirs(os.path.join(top, "sub"))
+        write_file(top, "sub/a.c", "x")
+        code = ("import os, shutil; print(len(open(shutil.make_archive('/tmp/a', 'zip', '/work'), 'rb').read()) > 0);"
+                "[shutil.make_archive('/tmp/b', k, p) for p in ('/in', '/work', '/tmp', '/out', '/scratch', '/run') "
+                "for k in ('zip', 'gztar')]; "
+                "print([p for p in ('/tmp', '/in', '/in/x', '/work', '/out', '/run', '/dev/shm', '/var/tmp', '/scratch') "
+                "if os.stat(p).st_mtime < 315532800])")
+        for more in ((), ("--scratch", "8M")):
+            r = run("--runtime", "python", "--work", top, "--in", f"{top}:/in/x/y", "--scratch", "8M", *more, "-c", code)
+            assert (r.code, r.text.split("\n")[:2]) == (0, ["True", "[]"]), r
+
+
+def test_what_the_guest_makes_is_dated_by_the_hosts_clock():
+    r = run("-c", "stat -c '%Y %n' / /tmp /work /in /out /run /dev /dev/shm /tmp/home /var/tmp 2>/dev/null")
+    now = time.time()
+    made = {name: int(at) for at, name in (line.split(" ", 1) for line in r.text.splitlines())}
+    late = [name for name in ("/tmp", "/work", "/run", "/dev/shm") if name in made and abs(made[name] - now) > 3600]
+    assert r.code == 0 and not late, r
+
+
+def test_the_digest_covers_times():
+    with scratch() as d:
+        one, times = dated(d, "one")
+        two, _ = dated(d, "two")
+        digests = [digest_of(run("--in-cache", "off", "--in", top, "-c", "true")) for top in (one, two)]
+        assert digests[0] == digests[1], "equal trees, equal times"
+        for path in ("a.c", "sub/link", "sub/empty", "."):
+            os.utime(os.path.join(two, path), ns=(0, times[path] + 1), follow_symlinks=False)
+            digests.append(digest_of(run("--in-cache", "off", "--in", two, "-c", "true")))
+        assert len(set(digests)) == 5, digests
+        for path in ("a.c", "sub/link", "sub/empty", "."):
+            os.utime(os.path.join(two, path), ns=(5, times[path]), follow_symlinks=False)
+        assert digest_of(run("--in-cache", "off", "--in", two, "-c", "true")) == digests[0], "and no other time"
