@@ -11,6 +11,10 @@
  *   5. says how COMMAND ended and how many bytes it wrote, and waits for the
  *      plug to be pulled, so that memory can be dumped from outside first.
  *
+ * In Bochs there is neither virtio nor 9p: wire.c stands in for the ports, and
+ * the root and the checkout are two EROFS disks, with everything that is written
+ * kept in memory.
+ *
  * Ports (virtio-serial, by number): 1 control, 2 stdin, 3 stdout, 4 stderr,
  * 5 dump requests (used by COMMAND itself, not by the agent).
  * To the guest: control carries u32 length + job, then one byte a signal;
@@ -35,6 +39,7 @@
 enum { JOB_MAX = 8 << 20 };
 
 int ctl_fd = -1;
+int on_wire;
 
 void ctl_say(const char *fmt, ...)
 {
@@ -74,6 +79,12 @@ int port_open(int nr, int flags)
 {
 	char path[32];
 
+	if (on_wire) {
+		int fd = wire_port(nr);
+		if (fd < 0 || (flags & O_NONBLOCK && fcntl(fd, F_SETFL, O_NONBLOCK) != 0))
+			fail("the wire");
+		return fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
+	}
 	snprintf(path, sizeof(path), "/dev/vport0p%d", nr);
 	for (int i = 0; i < 10000; i++) {
 		int fd = open(path, flags | O_CLOEXEC);
@@ -173,6 +184,9 @@ int main(void)
 			close(con);
 	}
 	load_modules();
+	on_wire = access("/wire", F_OK) == 0;
+	if (on_wire)
+		wire_start("/dev/sdc");
 	ctl_fd = port_open(PORT_CTL, O_RDWR);
 	read_job(&job);
 	machine_set_up(&job);

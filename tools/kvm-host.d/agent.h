@@ -1,4 +1,4 @@
-/* Shared by the three parts of the agent; theory of operation in agent.c. */
+/* Shared by the parts of the agent; theory of operation in agent.c. */
 #ifndef KVM_HOST_AGENT_H
 #define KVM_HOST_AGENT_H
 
@@ -20,9 +20,14 @@ struct job {
 
 /* agent.c: the control port. fail() says what and errno, and never returns. */
 extern int ctl_fd;
+extern int on_wire; /* Bochs: no virtio, no 9p */
 void ctl_say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 _Noreturn void fail(const char *what);
 int port_open(int nr, int flags);
+
+/* wire.c: the ports of a machine without virtio, which has the file /wire in its initramfs. */
+void wire_start(const char *disk);
+int wire_port(int nr);
 
 /* machine.c: modules, mounts, /dev. */
 void load_modules(void);

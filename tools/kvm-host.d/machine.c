@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <linux/kvm.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -74,11 +75,12 @@ static void make_dev_names(void)
 		{ "/proc/self/fd/1", "/dev/stdout" },
 		{ "/proc/self/fd/2", "/dev/stderr" },
 		{ "pts/ptmx", "/dev/ptmx" },
+		/* last, as Bochs has none */
 		{ "../vport0p5", "/dev/virtio-ports/dolania.dump" },
 	};
 
 	mkdir("/dev/virtio-ports", 0755);
-	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]); i++) {
+	for (size_t i = 0; i < sizeof(links) / sizeof(links[0]) - (size_t)on_wire; i++) {
 		unlink(links[i][1]);
 		if (symlink(links[i][0], links[i][1]) != 0)
 			fail(links[i][1]);
@@ -101,6 +103,22 @@ static void open_way(char *path)
 	}
 }
 
+/* Bochs: the host's files and the checkout are disks, which several machines share. */
+static void mount_disks(void)
+{
+	static const char *const disks[][2] = { { "/dev/sda", "/ro" }, { "/dev/sdb", "/checkout" } };
+
+	for (size_t i = 0; i < 2; i++) {
+		int fd = open(disks[i][0], O_RDONLY | O_CLOEXEC), one = 1;
+
+		if (fd < 0 || ioctl(fd, BLKROSET, &one) != 0)
+			fail(disks[i][0]);
+		close(fd);
+		mkdir(disks[i][1], 0755);
+		must_mount(disks[i][0], disks[i][1], "erofs", MS_RDONLY, "");
+	}
+}
+
 /* The machine's root, made safe: nothing written reaches it but the checkout. */
 static void make_root(const struct job *job)
 {
@@ -109,14 +127,19 @@ static void make_root(const struct job *job)
 	mkdir("/ro", 0755);
 	mkdir("/rw", 0755);
 	mkdir("/root", 0755);
-	must_mount("root", "/ro", "9p", MS_RDONLY, P9 "cache=loose");
+	if (on_wire)
+		mount_disks();
+	else
+		must_mount("root", "/ro", "9p", MS_RDONLY, P9 "cache=loose");
 	must_mount("rw", "/rw", "tmpfs", 0, "mode=0755,size=75%");
 	mkdir("/rw/upper", 0755);
 	mkdir("/rw/work", 0755);
 	must_mount("root", "/root", "overlay", 0,
-		   "lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work,xino=off");
+		   on_wire ? "lowerdir=/checkout:/ro,upperdir=/rw/upper,workdir=/rw/work,xino=off" :
+			     "lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work,xino=off");
 	snprintf(path, sizeof(path), "/root%s", job->checkout);
-	must_mount("checkout", path, "9p", 0, P9 "cache=loose");
+	if (!on_wire)
+		must_mount("checkout", path, "9p", 0, P9 "cache=loose");
 	open_way(path);
 }
 

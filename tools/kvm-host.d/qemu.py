@@ -84,6 +84,8 @@ def die_with_parent():
 class Machine:
     """One QEMU, the sockets to it, and what it last said."""
 
+    boot_limit_s = 120
+
     def __init__(self, opts):
         self.opts = opts
         self.ours = {}
