@@ -67,13 +67,15 @@ def test_eyes_that_no_control_opens():
         return other
 
     harness.check_reached(case, r)
-    harness.check_bounds(r, "release")
+    harness.check_bounds(case, r, "release")
     wrong("counter", harness.check_reached, case,
           spoilt(lambda x: x["host"]["devices"]["image"].update(kicks=31)))
-    wrong("cpu", harness.check_bounds, spoilt(lambda x: x["host"]["vmm"].update(user_ns=10**12)), "release")
-    wrong("outcome", harness.check_bounds, spoilt(lambda x: x["events"].append(
+    wrong("cpu", harness.check_bounds, case, spoilt(lambda x: x["host"]["vmm"].update(user_ns=10**12)), "release")
+    wrong("outcome", harness.check_bounds, case, spoilt(lambda x: x["events"].append(
         {"severity": "S4", "kind": "vmm_fault", "count": 1, "first_value": 0})), "release")
     wrong("outcome", harness.check_crash, spoilt(lambda x: x["host"]["vmm"].update(status=1)))
+    wrong("discard", harness.check_bounds, case, spoilt(lambda x: x["host"]["discard"]["excluded"].append(
+        "the vCPU's registers")), "release")
     harness.check_teardown(r)
     late = copy.copy(r)
     late.took_s += 60

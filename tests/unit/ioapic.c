@@ -75,6 +75,7 @@ static void only_fixed_and_lowest_are_delivered(void)
 		put(&a, 0x10, 0x20 | mode << 8);
 		ioapic_raise(&a, 0);
 		CHECK_EQ(s.count, mode <= 1);	/* never SMI, NMI, INIT, ExtINT */
+		CHECK_EQ(s.data, mode <= 1 ? 0x20 : 0);		/* lowest priority: nobody else is there */
 	}
 }
 

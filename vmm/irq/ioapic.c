@@ -47,8 +47,9 @@ static void deliver(struct ioapic *a, unsigned pin)
 	/* SMI, NMI, INIT and ExtINT are nothing a device of ours sends. */
 	if (delivery != DELIVERY_FIXED && delivery != DELIVERY_LOWEST)
 		return;
+	/* Always as a fixed one: the only vCPU has the lowest priority, and KVM logs such a wish for everybody. */
 	a->msi(a->ctx, MSI_ADDRESS | ((entry >> 56) & 0xff) << 12 | ((entry >> 11) & 1) << 2,
-	       (uint32_t)(entry & 0xff) | delivery << 8);
+	       (uint32_t)(entry & 0xff));
 }
 
 void ioapic_raise(struct ioapic *a, unsigned pin)

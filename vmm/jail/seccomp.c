@@ -35,7 +35,7 @@ static const unsigned calls[] = {
 };
 
 static const unsigned requests[] = {
-	(unsigned)KVM_RUN,
+	(unsigned)KVM_RUN,		/* takes registers, too: kvm_dirty_regs in the vCPU's shared page */
 	(unsigned)KVM_SIGNAL_MSI,
 	(unsigned)KVM_SET_REGS,		/* overwriting the vCPU */
 	(unsigned)KVM_SET_XSAVE,

@@ -26,7 +26,7 @@ class Control:
 
 
 SIGNAL, SANITIZER, OUTCOME, COUNTER = "signal", "sanitizer", "outcome", "counter"
-LIMIT, DISCARD, MEMORY, HOST = "limit", "discard", "memory", "host"
+LIMIT, DISCARD, MEMORY, HOST, LOG = "limit", "discard", "memory", "host", "log"
 LOCK = "(q->ready || !(d->status & STATUS_FEATURES_OK) || (d->status & STATUS_DRIVER_OK))"
 REFUSED = "\tif (v->stats.refused++ == 0)\n"
 HOARD = "\t{ static volatile uint8_t hoard[64 << 20]; hoard[4096u * (v->stats.refused % 16384)] = 1; }\n"
@@ -112,6 +112,14 @@ CONTROLS = [
     # ---- processor, interrupts, limits ----
     Control("msr_allowed", "one MSR more passes the filter: MTRRdefType",
             "vmm/kvm/msr.c", "{ 0x00000277, READ | WRITE },", "{ 0x00000277, READ | WRITE }, { 0x2ff, READ | WRITE },", "cpu_msr_sweep", OUTCOME),
+    Control("hwcr_writable", "the guest may write HWCR, whose values KVM logs",
+            "vmm/kvm/msr.c", "{ 0xc0010015, READ },", "{ 0xc0010015, READ | WRITE },", "cpu_msr_canaries", LOG),
+    Control("quirks_kept", "KVM makes up for guests that break rules",
+            "vmm/kvm/vm.c", "{ KVM_CAP_DISABLE_QUIRKS2, QUIRKS, 0,", "{ KVM_CAP_DISABLE_QUIRKS2, 1 << 30, 0,",
+            "cpu_hypercalls", OUTCOME),
+    Control("lowest_priority_kept", "the IOAPIC hands on the wish for the lowest priority",
+            "vmm/irq/ioapic.c", "(uint32_t)(entry & 0xff));", "(uint32_t)(entry & 0xff) | delivery << 8);",
+            "irq_lowest_of_all", LOG),
     Control("sweep_unseen", "nobody counts the MSRs that were denied",
             "vmm/loop.c", "&& r->denied_msrs == SWEEP_MSRS)", "&& r->denied_msrs == ~0u)", "cpu_msr_sweep_late",
             OUTCOME),

@@ -33,13 +33,19 @@ class Storm(End):
 
 
 class Case:
-    """`host`: bounds of its own on what the host's kernel may hold for it (hostmem.MOST)."""
+    """
+    `host`: bounds of its own on what the host's kernel may hold for it (hostmem.MOST).
+    `log`: what KVM may write to the host's log for it, and must (klog.py).
+    """
 
-    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, host=None, slow=False, **reached):
+    def __init__(self, name, about, end, wall="long", disk="small", scratch=None, host=None, slow=False, log=(),
+                 dead=False, **reached):
         self.name, self.about, self.end, self.wall, self.disk = name, about, end, wall, disk
         self.options = ["--scratch", scratch] if scratch else []
         self.area = name.split("_")[0]
         self.host = host or {}
+        self.log = log
+        self.dead = dead        # KVM gave the machine up, so its registers cannot be overwritten, and the result says so
         self.slow = slow        # it takes minutes: the time that a guest has to boot
         self.reached = {}
         for key, want in reached.items():

@@ -9,7 +9,7 @@ import time
 
 import lib
 
-from . import build, cases, ends, hostmem
+from . import build, cases, ends, hostmem, klog
 
 # Of a VMM, and of a command, that a sanitizer ended (sanitizer/options.c).
 STATUS_VMM_FOUND = 99
@@ -227,7 +227,13 @@ def check_host(case, host):
         raise Wrong("host", what)
 
 
-def check_bounds(r, which):
+def check_log(case, log):
+    what = klog.wrong(log, case.log)
+    if what is not None:
+        raise Wrong("log", what)
+
+
+def check_bounds(case, r, which):
     host = r.result["host"]
     vmm = host["vmm"]
     if host["touched_bytes"] > host["ram_bytes"] or vmm["max_rss_bytes"] > host["touched_bytes"] + OWN_BYTES[which]:
@@ -237,6 +243,9 @@ def check_bounds(r, which):
     discard = host["discard"]
     if not discard["complete"] or discard["by"] != "vmm" or discard["overwritten_bytes"] < discard["touched_bytes"]:
         raise Wrong("discard", json.dumps(discard))
+    kept = [x for x in discard["excluded"] if "registers" in x]
+    if bool(kept) != case.dead:
+        raise Wrong("discard", f"of registers the result says {kept}")
     grave = {e["severity"] for e in r.result["events"] if e["severity"] >= "S3"}
     if grave - ({"S3"} if r.result["end"]["reason"] == "protocol_violation" else set()):
         raise Wrong("outcome", f"events {r.result['events']}")
@@ -274,7 +283,7 @@ def judge(case, which, root=None, symbols=None):
     """Runs `case` on the build `which` (or what lies at `root`); raises Wrong."""
     root = root or build.BUILDS[which]
     before, others = files(root, build.DISKS[case.disk]), set(vmms())
-    with hostmem.Watch() as host:
+    with hostmem.Watch() as host, klog.Watch() as log:
         r, seen = run(case, root)
     if case.wall == "short" and not is_fine(seen, which):      # a loaded machine, where it was looked at in its set-up?
         r, seen = run(case, root, PATIENCE)
@@ -285,9 +294,10 @@ def judge(case, which, root=None, symbols=None):
         raise Wrong("outcome", f"no VM: {r}")
     check_crash(r)
     check_host(case, host)
+    check_log(case, log)
     check_end(case, r, symbols if symbols is not None else build.symbols())
     check_reached(case, r)
-    check_bounds(r, which)
+    check_bounds(case, r, which)
     check_teardown(r)
     if r.code != r.result["end"]["status"]:
         raise Wrong("outcome", f"status {r.code}")

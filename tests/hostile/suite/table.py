@@ -1,5 +1,5 @@
 """docs/hostile.md, made of the cases and controls."""
-from . import cases, controls, ends, hostmem
+from . import cases, controls, ends, hostmem, klog
 
 AREAS = {
     "mmio": "Register windows", "ring": "Virtqueues", "blk": "The disk", "scratch": "A disk that may be written to (`--scratch`)", "vsock": "Vsock",
@@ -10,7 +10,7 @@ EYES = {
     "outcome": "another end, or another answer to the guest", "sanitizer": "a sanitizer's report",
     "signal": "the VMM dies by a signal", "limit": "the supervisor has to kill the VMM",
     "counter": "a count that is not the case's", "discard": "the supervisor finds guest memory that was not overwritten", "memory": "the VMM grows",
-    "host": "the host's kernel holds more memory",
+    "host": "the host's kernel holds more memory", "log": "the host's kernel logs it",
 }
 
 HEAD = """# Hostile guests
@@ -46,6 +46,9 @@ with AddressSanitizer and UndefinedBehaviorSanitizer that is never installed. Ea
   where the run was ended for it; the host's files (disk, kernel, initrd, both programs) unchanged; no VMM left.
   The host's kernel memory, looked at before, during and after the run, grows by no more than {most},
   and no more than 1 MiB of KVM's tables stays; the command ends soon after guest memory was overwritten.
+  The host's kernel logs nothing about it while it runs, where the table does not name the line, but for
+  {once}, which KVM writes once in the life of a host. The vCPU's registers
+  were overwritten, or KVM gave the machine up (`irq_smi`) and the result says that they were not.
   Runs that last until their wall limit are also looked at from outside, twice: the
   same descriptors, memory and threads, guest RAM followed by inaccessible memory.
 
@@ -102,11 +105,13 @@ def reached(case):
         if any(x is not None for x in triple):
             parts.append(f"{name} {' / '.join(number(x) for x in triple)}")
     parts += [f"{k} {number(v)}" for k, v in case.reached.items() if k.split(".")[0] not in ("image", "second", "vsock")]
+    parts += [f"KVM's log: \"{x}\"" for x in case.log]
     return ", ".join(parts)
 
 
 def text():
-    lines = [HEAD.format(cases=len(cases.CASES), most=hostmem.bounds_text()) + "| control | weakening | file | build | case | seen as |", "|---|---|---|---|---|---|"]
+    lines = [HEAD.format(cases=len(cases.CASES), most=hostmem.bounds_text(),
+                         once=klog.once_text()) + "| control | weakening | file | build | case | seen as |", "|---|---|---|---|---|---|"]
     for c in controls.CONTROLS:
         lines.append(f"| `{c.name}` | {cell(c.about)} | `{c.file}` | {c.build} | `{c.case}` | {EYES[c.caught]} |")
     lines += ["", "## Cases", "", "Counters: register accesses / kicks / chains taken by a device; others by their name in the result. "
