@@ -3,6 +3,7 @@
 #
 #   kernel-config/build.sh [default|loopback|microvm]
 #   kernel-config/build.sh --without NUMBER DIR
+#   kernel-config/build.sh --check CONFIG
 #
 #   default   build/share/dolania/vmlinux            no network at all
 #   loopback  build/share/dolania/vmlinux-loopback   with 127.0.0.1
@@ -10,6 +11,8 @@
 #
 # --without: the default one less the patch of that number, and less those that do not fit
 # without it, as DIR/vmlinux; for tests/bench/patches.
+#
+# --check: whether what the patches assume (assumed.config) is true of CONFIG.
 #
 # The result is cached: its key is a hash over the fragments, patches, this
 # script, the source package's version and the compiler's. The unpacked source
@@ -34,7 +37,7 @@ tarball=/usr/src/linux-source-6.12.tar.xz
 fragments=(base virtio log)
 
 case $variant in
-default)  out=$top/build/share/dolania/vmlinux ;;
+default|--check)  out=$top/build/share/dolania/vmlinux ;;
 loopback) out=$top/build/share/dolania/vmlinux-loopback; fragments+=(loopback) ;;
 microvm)  out=$top/build/bench/vmlinux-microvm; fragments+=(microvm) ;;
 *)        echo "usage: $0 [default|loopback|microvm]" >&2; exit 2 ;;
@@ -60,7 +63,7 @@ source_key() {
 # What decides the kernel: that, patches, fragments, this script, the compiler.
 kernel_key() {
 	source_key
-	cat "${patches[@]}" "${fragments[@]}" "$here/build.sh"
+	cat "${patches[@]}" "${fragments[@]}" "$here/assumed.config" "$here/build.sh"
 	${CC:-gcc} -dumpfullversion
 }
 
@@ -132,6 +135,7 @@ check_reasons() {
 # Every requested option must be in the configuration as requested; a later
 # fragment overrides an earlier one. An option that is off may also be absent
 # (its dependencies are off).
+#   check_taken CONFIGURATION FRAGMENT...
 check_taken() {
 	awk 'NR == FNR { if (/^CONFIG_/) { split($0, a, "="); have[a[1]] = $0 } next }
 	     /^CONFIG_/ { split($0, a, "="); want[a[1]] = $0 }
@@ -139,7 +143,13 @@ check_taken() {
 	     END { for (o in want) {
 			is = o in have ? have[o] : "off"
 			if (is != want[o]) { print "  " o ": wanted " want[o] ", got " is; n++ } }
-		exit n > 0 }' "$work/obj/.config" "$@" >&2
+		exit n > 0 }' "$@" >&2
+}
+
+# What the patches rely on, in the finished configuration, whoever asked for it.
+check_assumed() {
+	check_reasons "$here/assumed.config" || die "an assumption has no reason"
+	check_taken "$1" "$here/assumed.config" || [ -n "$without" ] || die "what the patches assume (assumed.config) is not true of $1"
 }
 
 kmake() {
@@ -174,7 +184,8 @@ build() {
 	kmake KCONFIG_ALLCONFIG="$dir/requested.config" allnoconfig >"$log" 2>&1 || fail
 	kmake olddefconfig >>"$log" 2>&1 </dev/null || fail
 	# An option that is a patch's goes with it.
-	check_taken "${fragments[@]}" || [ -n "$without" ] || die "options above did not take effect"
+	check_taken "$work/obj/.config" "${fragments[@]}" || [ -n "$without" ] || die "options above did not take effect"
+	check_assumed "$work/obj/.config"
 	cp "$work/obj/.config" "$dir/config"
 
 	say "building ($(nproc) jobs, log $log)"
@@ -199,6 +210,12 @@ build() {
 	say "$(stat -c %s "$out") bytes in $((SECONDS - start)) s: ${out#"$top"/}"
 }
 
+if [ "${1-}" = --check ]; then
+	[ $# -eq 2 ] && [ -r "$2" ] || { echo "usage: $0 --check CONFIG" >&2; exit 2; }
+	variant=check
+	check_assumed "$2"
+	exit 0
+fi
 cd "$here"
 fragments=("${fragments[@]/%/.config}")
 patches=()

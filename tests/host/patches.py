@@ -55,6 +55,41 @@ def test_patches_fit_the_source():
         apply_all(TARBALL, folder)
 
 
+def lines_of(name):
+    with open(os.path.join(TOP, "kernel-config", name), encoding="utf-8") as f:
+        return f.read().splitlines()
+
+
+def checked(folder, lines):
+    config = os.path.join(folder, "config")
+    with open(config, "w", encoding="utf-8") as f:
+        f.write("\n".join(lines) + "\n")
+    done = subprocess.run([os.path.join(TOP, "kernel-config/build.sh"), "--check", config], capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def test_a_configuration_that_a_patch_does_not_stand_is_refused():
+    """Each line of assumed.config, turned round, and each for a patch that exists."""
+    assumed = [line for line in lines_of("assumed.config") if re.match(r"CONFIG_|# CONFIG_", line)]
+    asked = {re.sub(r"^# | is not set$|=.*", "", line) for line in assumed}
+    assert {"CONFIG_NUMA", "CONFIG_MEMORY_HOTPLUG", "CONFIG_SMP", "CONFIG_SWAP"} <= asked and len(asked) == len(assumed)
+    with tempfile.TemporaryDirectory() as folder:
+        assert checked(folder, assumed) == (0, "")
+        for i, line in enumerate(assumed):
+            option = re.sub(r"^# | is not set$|=.*", "", line)
+            other = f"# {option} is not set" if line.endswith("=y") else f"{option}=y"
+            rc, said = checked(folder, assumed[:i] + [other] + assumed[i + 1:])
+            assert rc == 1 and f"{option}: wanted" in said, (option, rc, said)
+
+
+def test_an_assumption_names_its_patch():
+    there = {os.path.basename(p)[:4] for p in PATCHES}
+    for line in lines_of("assumed.config"):
+        reason = re.match(r"# (all|[0-9, ]+): ", line)
+        if reason and reason[1] != "all":
+            assert set(reason[1].split(", ")) <= there, line
+
+
 @slow
 def test_patches_fit_all_releases_that_debian_offers():
     offered = subprocess.run(["apt-cache", "madison", PACKAGE], capture_output=True, text=True, check=True).stdout
