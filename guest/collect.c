@@ -87,7 +87,9 @@ static uint64_t places(const struct job *job)
 static int memory_was_refused(int log)
 {
 	enum { RECORDS_MAX = 256, RECORD_BYTES = 1024 };
+	static const char refused[] = "__vm_enough_memory: pid: ";
 	char record[RECORD_BYTES];
+	const char *text;
 
 	for (int i = 0; i < RECORDS_MAX; i++) {
 		ssize_t n = read(log, record, sizeof record - 1);
@@ -97,7 +99,9 @@ static int memory_was_refused(int log)
 		if (n <= 0)
 			break;
 		record[n] = '\0';
-		if (strstr(record, "not enough memory for the allocation") != NULL)
+		/* "priority,number,time,flags;text": the text begins with no name of the script's */
+		text = strchr(record, ';');
+		if (text != NULL && strncmp(text + 1, refused, sizeof refused - 1) == 0)
 			return 1;
 	}
 	return 0;

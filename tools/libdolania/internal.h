@@ -108,6 +108,10 @@ const char *error_text(uint64_t error);	/* of an errno that a guest or a jailed 
 /* Copies text, escaping what a terminal or a line would trip over. */
 void text_escape(char *to, size_t room, const void *from, size_t bytes, bool keep_newlines);
 
+/* guest_log.c: records of the guest's kernel that begin with these words, 16 bytes or more, no script's own. */
+struct guest_words { const char *at; size_t bytes; };	/* in the log, without the end of the line */
+unsigned guest_log_says(const struct report *p, const char *words, struct guest_words *last);	/* NULL: only the count */
+
 /* locate.c */
 int locate_all(struct session *s);
 int locate_open(struct session *s, const char *path, const char *what, enum dolania_reason why, int *fd);

@@ -20,18 +20,15 @@
 
 static void guest_panic(struct session *s)
 {
-	static const char what[] = "Kernel panic - ";
 	const struct report *p = &s->r->report;
-	const char *at = memmem(p->log, p->log_bytes, what, sizeof(what) - 1), *end;
+	struct guest_words words;
 	char line[200] = "";
 
 	/* The guest's own words, so escaped, and marked as its words in docs/result.md. */
 	text_escape(s->r->detail, sizeof(s->r->detail), p->log, p->log_bytes, true);
-	if (at != NULL) {
-		end = memchr(at, '\n', (size_t)(p->log + p->log_bytes - at));
-		text_escape(line, sizeof(line), at, (size_t)((end != NULL ? end : p->log + p->log_bytes) - at),
-			    false);
-	}
+	/* The last: the kernel says no more after it. */
+	if (guest_log_says(p, "Kernel panic - not syncing: ", &words) > 0)
+		text_escape(line, sizeof(line), words.at, words.bytes, false);
 	if (line[0] != '\0')
 		session_fail(s, DOLANIA_GUEST_PANIC, "the guest's kernel panicked: %s", line);
 	else if (p->t_ready == 0)

@@ -46,11 +46,54 @@ CASE(log_full)
 	panic_with(CAPACITY, CAPACITY);
 }
 
+static _Noreturn void panic_after(const char *text, uint32_t bytes)
+{
+	memcpy((void *)(LAYOUT_LOG + HEAD), text, bytes);
+	panic_with(bytes, bytes);
+}
+
+#define STAMP "[    0.100000] "
+#define PANIC "Kernel panic - not syncing: "
+
 /* Terminal sequences, bytes that are no text, a quote for the result's JSON. */
 CASE(log_escapes)
 {
-	static const char text[] = "Kernel panic - \033]0;owned\007\033[2J\r\b\x9b\xff\xc0\x80\"\\{\n\033[0m";
+	static const char text[] = "\n" STAMP PANIC "\033]0;owned\007\033[2J\r\b\x9b\xff\xc0\x80\"\\{\n\033[0m";
 
-	memcpy((void *)(LAYOUT_LOG + HEAD), text, sizeof(text) - 1);
-	panic_with(sizeof(text) - 1, sizeof(text) - 1);
+	panic_after(text, sizeof(text) - 1);
+}
+
+/* As a kernel writes it that goes wrong twice: the last panic is the one. */
+CASE(log_oops)
+{
+	static const char text[] = "cut off\n"
+		STAMP "BUG: Bad page map in process a  pte:00000000 pmd:00000000\n"
+		STAMP PANIC "of before\n"
+		STAMP "Oops: general protection fault: 0000 [#1] PTI\n"
+		STAMP PANIC "Fatal exception\n"
+		STAMP "Kernel Offset: disabled\n";
+
+	panic_after(text, sizeof(text) - 1);
+}
+
+/* The words of a panic and of oopses wherever a script can have them: nowhere at the start of a record. */
+CASE(log_forged)
+{
+	static const char text[] = STAMP PANIC "the first line may be cut\n"
+		STAMP "x " STAMP PANIC "within\n"
+		PANIC "no stamp\n"
+		"               " PANIC "a name's second line\n"
+		STAMP "               " PANIC "two\n"
+		"[    0.1] " PANIC "a short stamp\n"
+		"[0.100000]" PANIC "no space\n"
+		"[    0.100000 " PANIC "no bracket\n"
+		"[]  " PANIC "empty\n"
+		STAMP "Kernel panic - [7]: segfault at 0\n"
+		STAMP "kernel BUG at [7]: segfault at 0\n"
+		STAMP "BUG: [7]: segfault at 0\n"
+		STAMP "Oops: : 0000 [[7]: segfault at 0\n"
+		STAMP "BUG: Bad page s[7]: segfault at 0\n"
+		"[    0.100000] Kernel panic - not syncing:";
+
+	panic_after(text, sizeof(text) - 1);
 }

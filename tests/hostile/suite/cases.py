@@ -280,8 +280,14 @@ CASES = [
     Case("log_over_seam", "a log over the seam of its circle", panic("aaaabbbb"), vsock=(47, 3, 3), exits__other=1),
     Case("log_full", "a full log: its last 4096 bytes", panic("x" * 4095 + "z"), vsock=(47, 3, 3), exits__other=1),
     Case("log_escapes", "terminal sequences and bytes that are no text, as last words",
-         End("`guest_panic`, escaped", "guest_panic", message="the guest's kernel panicked: Kernel panic - "
+         End("`guest_panic`, escaped", "guest_panic", message="the guest's kernel panicked: Kernel panic - not syncing: "
              "\\x1b]0;owned\\x07\\x1b[2J\\x0d\\x08\\x9b\\xff\\xc0\\x80\"\\{"), vsock=(47, 3, 3), exits__other=1),
+    Case("log_oops", "a log of a bug, of two panics and of an oops",
+         End("`guest_panic`, the last one, event `kernel_oops`", "guest_panic", event=("kernel_oops", 0),
+             message="the guest's kernel panicked: Kernel panic - not syncing: Fatal exception"), vsock=(47, 3, 3), exits__other=1),
+    Case("log_forged", "words of a panic and of oopses where a script can have put them",
+         End("`guest_panic`, no words, no event", "guest_panic",
+             message="the guest's kernel crashed (triple fault)"), vsock=(47, 3, 3), exits__other=1),
 
     # ---- the processor ----
     Case("cpu_msr_sweep", "2480 MSRs read and written before ready: #GP but for the offered ones", exited(),
