@@ -39,7 +39,13 @@ enum {
 	TIME_LIMIT_S = 2,
 	ANSWER_MS = 2000 * TIME_LIMIT_S,	/* its alarm has ended the child before */
 	GONE_MS = 2000,
+	XSAVE = 1 << 26, /* of CPUID leaf 1, ECX */
 };
+
+/* A test hides what its own processor has. */
+#ifndef KVM_PROBE_HIDDEN
+#define KVM_PROBE_HIDDEN 0u
+#endif
 
 /* Each step stores its number at 0x9800, so that a failure can be named. */
 __asm__(".pushsection .rodata\n"
@@ -53,11 +59,14 @@ __asm__(".pushsection .rodata\n"
 	"	lock cmpxchg16b 0x9000\n"
 	"	movl	$2, 0x9800\n"
 	"	fxsave64 0x9100\n"
+	"	movq	%cr4, %rax\n"
+	"	btl	$18, %eax\n" /* OSXSAVE: not where the processor has no XSAVE */
+	"	jnc	2f\n"
 	"	movl	$3, 0x9800\n"
 	"	movl	$3, %eax\n"
 	"	xorl	%edx, %edx\n"
 	"	xrstor64 0x9400\n"
-	"	movl	$4, 0x9800\n"
+	"2:	movl	$4, 0x9800\n"
 	"	int3\n" /* the handler sets step 5 and leaves by iretq */
 	"	movl	$6, 0x9800\n"
 	"	movl	0x9000, %eax\n"
@@ -86,6 +95,7 @@ struct probe {
 	size_t run_size;
 	char *why;
 	size_t why_size;
+	int xsave;	/* its CPUID has XSAVE */
 	int lacking;	/* the host had no memory or the like: no word on KVM */
 };
 
@@ -125,10 +135,17 @@ static int set_cpuid(struct probe *p, int kvm_fd)
 
 	memset(&cpuid, 0, sizeof(cpuid));
 	cpuid.head.nent = 256;
-	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) == 0 &&
-	    ioctl(p->vcpu, KVM_SET_CPUID2, &cpuid) == 0)
-		return 1;
-	return say_no(p, "KVM refused its own CPUID");
+	if (ioctl(kvm_fd, KVM_GET_SUPPORTED_CPUID, &cpuid) != 0)
+		return say_no(p, "KVM has no CPUID");
+	for (unsigned i = 0; i < cpuid.head.nent && i < 256; i++) {
+		if (cpuid.entries[i].function != 1)
+			continue;
+		cpuid.entries[i].ecx &= ~KVM_PROBE_HIDDEN;
+		p->xsave = (cpuid.entries[i].ecx & XSAVE) != 0;
+	}
+	if (ioctl(p->vcpu, KVM_SET_CPUID2, &cpuid) != 0)
+		return say_no(p, "KVM refused its own CPUID");
+	return 1;
 }
 
 static int set_state(struct probe *p)
@@ -153,11 +170,11 @@ static int set_state(struct probe *p)
 	s.idt.limit = 0xfff;
 	s.cr3 = PML4;
 	s.cr0 = 0x80050033; /* PG AM WP NE ET MP PE */
-	s.cr4 = 0x40620;    /* OSXSAVE OSXMMEXCPT OSFXSR PAE */
+	s.cr4 = p->xsave ? 0x40620 : 0x620; /* OSXSAVE where there is XSAVE, OSXMMEXCPT OSFXSR PAE */
 	s.efer = 0x500;	    /* LMA LME */
 	if (ioctl(p->vcpu, KVM_SET_SREGS, &s) != 0)
 		return say_no(p, "KVM_SET_SREGS");
-	if (ioctl(p->vcpu, KVM_SET_XCRS, &xcrs) != 0)
+	if (p->xsave && ioctl(p->vcpu, KVM_SET_XCRS, &xcrs) != 0)
 		return say_no(p, "KVM_SET_XCRS");
 	if (ioctl(p->vcpu, KVM_SET_REGS, &regs) != 0)
 		return say_no(p, "KVM_SET_REGS");
