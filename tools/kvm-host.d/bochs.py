@@ -119,7 +119,7 @@ class Machine:
             while len(head := out.read(8)) == 8:
                 kind, n = struct.unpack("<II", head)
                 if kind & ~0xff != FRAME or not 1 <= kind & 0xff <= len(PORTS):
-                    os.write(self.said, b"not a frame: " + head + os.read(out.fileno(), 4096))
+                    os.write(self.said, b"Bochs said what is no frame: " + head)
                     return
                 send(self.theirs[PORTS[(kind & 0xff) - 1]], out.read(n))
         finally:
