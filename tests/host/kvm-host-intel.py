@@ -18,15 +18,24 @@ with open(sys.argv[sys.argv.index("-f") + 1]) as f:
 with open(os.environ["FAKE_PID"], "w") as f:
     f.write(str(os.getpid()))
 def put(data):
+    for special in b"\x1b(N<":     # the escape first
+        data = data.replace(bytes([special]), bytes([0x1b, special ^ 0x40]))
+    raw(data)
+def raw(data):
     while data:
         data = data[os.write(1, data):]
+SAID = b"(0).[125] [0x00000fa07722] 0010:0000000001007722 (unk. ctxt): hlt ; f4\nNext at t=125\n"
 def frame(port, data):
-    put(struct.pack("<II", 0xd01a0000 | port, len(data)) + data)
+    put(struct.pack("<I", 0xd01a0000 | port))
+    raw(SAID)
+    put(struct.pack("<I", len(data)) + data[:7])
+    raw(SAID)
+    put(data[7:])
 def take(nr, at, n):
     while struct.unpack_from("<Q", os.pread(wire, 512, 0), 8 * nr)[0] < n:
         time.sleep(0.01)
     return os.pread(wire, n, at)
-put(b"(0) [0x0000fffffff0] f000:fff0 (unk. ctxt)\n\0\0wire\n")
+raw(b"(0) [0x0000fffffff0] f000:fff0 (unk. ctxt)\n\0\0wire\n")
 job = take(0, 1 << 20, 4 + struct.unpack("<I", take(0, 1 << 20, 4))[0])[4:].split(b"\0")
 frame(1, b"ready\n")
 at, out = 0, 0
@@ -80,7 +89,7 @@ def test_without_bochs_it_says_what_to_install():
 
 
 def test_every_byte_passes_the_wire_and_the_status_too():
-    data = os.urandom(5 << 20)
+    data = os.urandom(5 << 20) + b"(0)N<\x1b\x1b" * 1000
     with fake_bochs() as env:
         r = host("--vendor", "intel", "--", "cat", input=data, env=env)
         assert (r.returncode, r.stdout == data, r.stderr) == (42, True, b"oops\n"), r.stderr

@@ -3,7 +3,9 @@
  *
  * Theory of operation.  One thread stands between three socket pairs and the
  * machine's outside.  What goes out is framed and written to I/O port 0xe9,
- * which Bochs passes on to its stdout.  What comes in lies on a disk that only
+ * which Bochs passes on to its stdout.  Bochs's debugger writes there, too, even
+ * within a frame: a guest's triple fault stops it for a line.  Three bytes begin
+ * all that it says, and they are escaped in what is ours.  What comes in lies on a disk that only
  * grows: sector 0 holds, for each channel, how many bytes there are by now, and
  * each channel has its own region (bochs.py has the same numbers).
  */
@@ -24,6 +26,7 @@
 
 enum {
 	E9 = 0xe9,
+	ESCAPE = 0x1b,
 	SECTOR = 512,
 	POLL_MS = 40,
 	CHUNK = 1 << 16,
@@ -44,6 +47,19 @@ static struct inward inwards[] = { { PORT_CTL, CTL_AT, 0 }, { PORT_IN, IN_AT, 0 
 
 static void put(const void *bytes, size_t n)
 {
+	static unsigned char coded[2 * CHUNK];
+	const unsigned char *plain = bytes;
+	size_t k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int special = plain[i] == '(' || plain[i] == 'N' || plain[i] == '<' || plain[i] == ESCAPE;
+
+		if (special)
+			coded[k++] = ESCAPE;
+		coded[k++] = special ? plain[i] ^ 0x40 : plain[i];
+	}
+	bytes = coded;
+	n = k;
 	__asm__ volatile("rep outsb" : "+S"(bytes), "+c"(n) : "d"(E9) : "memory");
 }
 
