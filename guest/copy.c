@@ -4,6 +4,11 @@
  *
  * The source is the image that the host packed: files, directories and links,
  * and no deeper than the host lets through.
+ *
+ * A file that has several names is copied at the first one.  It then has a name
+ * in a directory of ours too, its inode number in the source, from which the other
+ * names are made.  These are in SHARDS directories, because ext2 searches each from
+ * its beginning.  They are removed at the end.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -16,17 +21,21 @@
 
 #include "copy.h"
 #include "dirents.h"
+#include "text.h"
 
 enum {
 	DEPTH_MAX = 256,	/* two descriptors each */
 	LINK_BYTES = 4096,
 	CHUNK_BYTES = 1 << 20,
+	SHARDS = 16,
 };
 
 /* One a boot, and too large for the stack. */
 static struct copy {
 	uid_t uid;
 	gid_t gid;
+	const char *names;	/* path of the directories of those that may come again, less a number */
+	int shard[SHARDS];	/* -1: not there yet */
 	char link[LINK_BYTES];
 	_Alignas(8) char dirents[DIRENT_BYTES];
 } the;
@@ -72,6 +81,47 @@ static int copy_file(const struct copy *c, int from, int to, const char *name, c
 		close(in);
 	if (out >= 0)
 		close(out);
+	return error;
+}
+
+/* The path of a shard: "NAMES0", ... */
+static struct text shard(const struct copy *c, unsigned int n)
+{
+	struct text t = { .bytes = 0 };
+
+	text_add(&t, c->names);
+	text_add_u64(&t, n);
+	return t;
+}
+
+/* Opened when it is needed first: most trees need none, and each takes a block of the disk. */
+static int open_shard(struct copy *c, unsigned int n)
+{
+	struct text path = shard(c, n);
+
+	if (c->shard[n] < 0 && mkdir(path.at, 0700) == 0)
+		c->shard[n] = open(path.at, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return c->shard[n];
+}
+
+/* As copy_file, for what may have been copied under another name. */
+static int copy_named(struct copy *c, int from, int to, const char *name, const struct stat *st)
+{
+	const int names = open_shard(c, st->st_ino / 2 % SHARDS);	/* EROFS: an inode takes at least 2 numbers */
+	struct text id = { .bytes = 0 };
+	int error;
+
+	if (names < 0)
+		return errno;
+	text_add_u64(&id, st->st_ino);
+	if (linkat(names, id.at, to, name, 0) == 0)
+		return 0;
+	if (errno != ENOENT && errno != EMLINK)
+		return errno;
+	/* EMLINK: the file system lets it have no more, so the rest share another copy */
+	error = copy_file(c, from, to, name, st);
+	if (error == 0 && ((unlinkat(names, id.at, 0) < 0 && errno != ENOENT) || linkat(to, name, names, id.at, 0) < 0))
+		error = errno;
 	return error;
 }
 
@@ -133,7 +183,7 @@ static int copy_entry(struct copy *c, int from, int to, const char *name, unsign
 		return copy_directory(c, &(struct place){ from, name }, &(struct place){ to, name }, &st, depth + 1);
 	if (S_ISLNK(st.st_mode))
 		return copy_link(c, from, to, name, &st);
-	return copy_file(c, from, to, name, &st);
+	return st.st_nlink > 1 ? copy_named(c, from, to, name, &st) : copy_file(c, from, to, name, &st);
 }
 
 /* The buffer of entries is shared by all depths: after a directory it is read anew. */
@@ -162,14 +212,57 @@ static int copy_entries(struct copy *c, int from, int to, unsigned int depth)
 	}
 }
 
-int copy_tree(const struct job *job, const char *from, const char *to)
+/* Empties the directory; 0 or errno. */
+static int empty(struct copy *c, int dir)
+{
+	for (int removed = 1; removed;) {
+		long n = lseek(dir, 0, SEEK_SET) < 0 ? -1 : syscall(SYS_getdents64, dir, c->dirents, sizeof c->dirents);
+
+		if (n < 0)
+			return errno;
+		removed = 0;
+		for (long at = 0; at < n;) {
+			const struct dirent_64 *d = (const void *)(c->dirents + at);
+
+			at += d->bytes;
+			if (strcmp(d->name, ".") == 0 || strcmp(d->name, "..") == 0)
+				continue;
+			if (unlinkat(dir, d->name, 0) < 0)
+				return errno;
+			removed = 1;
+		}
+	}
+	return 0;
+}
+
+static int remove_shards(struct copy *c)
+{
+	int error = 0;
+
+	for (unsigned int i = 0; i < SHARDS && error == 0; i++) {
+		if (c->shard[i] < 0)
+			continue;
+		error = empty(c, c->shard[i]);
+		close(c->shard[i]);
+		if (error == 0 && rmdir(shard(c, i).at) < 0)
+			error = errno;
+	}
+	return error;
+}
+
+int copy_tree(const struct job *job, const char *from, const char *to, const char *names)
 {
 	struct stat st;
+	int error;
 
 	the.uid = job->h.uid;
 	the.gid = job->h.gid;
 	if (lstat(from, &st) < 0)
 		return errno;
 	st.st_mode |= 0700;		/* whatever the directory was: the script can write in its copy */
-	return copy_directory(&the, &(struct place){ AT_FDCWD, from }, &(struct place){ AT_FDCWD, to }, &st, 0);
+	the.names = names;
+	for (unsigned int i = 0; i < SHARDS; i++)
+		the.shard[i] = -1;
+	error = copy_directory(&the, &(struct place){ AT_FDCWD, from }, &(struct place){ AT_FDCWD, to }, &st, 0);
+	return error == 0 ? remove_shards(&the) : error;
 }

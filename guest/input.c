@@ -72,7 +72,7 @@ static int make_place(const struct job *job, const struct stat *source, char *pa
  */
 static int make_copy(const struct job *job, const char *target)
 {
-	int error = copy_tree(job, INPUT_DISK "/0", MOUNT_DISK "/work");
+	int error = copy_tree(job, INPUT_DISK "/0", MOUNT_DISK "/work", MOUNT_DISK "/names");
 
 	if (error != 0)
 		return error;
@@ -81,14 +81,15 @@ static int make_copy(const struct job *job, const char *target)
 
 /*
  * The writable copy in memory.  redirect_dir lets a directory be renamed, which else
- * fails with EXDEV.  Not metacopy: a copy that then fails for want of room would
+ * fails with EXDEV; index lets a file that is written through one of its names be
+ * seen through the others.  Not metacopy: a copy that then fails for want of room would
  * leave its part of the data behind, and /tmp full.
  */
 static int mount_copy(const struct job *job, const struct stat *st, const char *target,
 		      unsigned long flags)
 {
 	static const char options[] = "lowerdir=" INPUT_DISK "/0,upperdir=" UPPER ",workdir=" UPPER_WORK
-				      ",redirect_dir=on";
+				      ",redirect_dir=on,index=on";
 
 	const struct timespec times[] = { st->st_atim, st->st_mtim };
 

@@ -57,7 +57,7 @@ def test_the_script_changes_its_copy_and_nothing_else():
                 "./hard", "./link", "./moved", "./moved/renamed", "./read-only", "./soft"], r
         assert snapshot(top) == before
         assert r.result["inputs"][0] == {"path": top, "place": "/work", "kind": "directory", "writable": True, "files": 4,
-                                         "bytes": 24, "cached": r.result["inputs"][0]["cached"]}, r
+                                         "bytes": 24, "cached": r.result["inputs"][0]["cached"], "left_out_total": 0, "left_out": []}, r
 
 
 def test_a_script_of_the_directory_runs_in_its_place():

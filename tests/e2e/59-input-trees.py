@@ -1,6 +1,7 @@
-"""--in and --work: what of a tree beside names and contents arrives: its times, its hard links."""
+"""--in and --work: what of a tree beside names and contents arrives: its times, its hard links; what is left out."""
 import json
 import os
+import socket
 import time
 
 from lib import digest_of, needs, run, scratch, write_file
@@ -131,3 +132,109 @@ def test_the_digest_covers_times():
         for path in ("a.c", "sub/link", "sub/empty", "."):
             os.utime(os.path.join(two, path), ns=(5, times[path]), follow_symlinks=False)
         assert digest_of(run("--in-cache", "off", "--in", two, "-c", "true")) == digests[0], "and no other time"
+
+
+# One file has three names; what is written through one is read through the others.
+NAMES = """
+import os, json
+def seen(): return [open(p).read() for p in ("a", "sub/b", "sub/deep/c")], len({os.stat(p).st_ino for p in ("a", "sub/b", "sub/deep/c")})
+told = [seen(), os.stat("a").st_nlink, os.stat("lone").st_nlink]
+open("sub/b", "a").write("+b"); told.append(seen())
+open("a", "w").write("new"); told.append(seen())
+os.chmod("sub/deep/c", 0o600); told.append([oct(os.stat(p).st_mode & 0o777) for p in ("a", "sub/b")])
+os.rename("sub/b", "sub/moved"); os.rename("sub/moved", "sub/b"); told.append(seen())
+os.rename("sub", "gone"); os.rename("gone", "sub"); told.append(seen())
+os.link("a", "d"); open("d", "a").write("+d"); told.append([seen(), os.stat("sub/b").st_nlink])
+os.unlink("a"); told.append([open("sub/b").read(), os.stat("sub/b").st_nlink])
+os.truncate("d", 1); told.append(open("sub/deep/c").read())
+told.append([open("x").read(), open("y").read()]); open("y", "w").write("y"); told.append(open("x").read())
+print(json.dumps(told))
+"""
+
+
+@needs(PYTHON)
+def test_names_of_one_file_stay_names_of_one_file():
+    with scratch() as d:
+        top = os.path.join(d, "w")
+        os.makedirs(os.path.join(top, "sub/deep"))
+        first = write_file(top, "a", "old")
+        for other in ("sub/b", "sub/deep/c"):
+            os.link(first, os.path.join(top, other))
+        lone = write_file(d, "outside", "lone")
+        os.link(lone, os.path.join(top, "lone"))
+        write_file(top, "x", "")
+        os.link(os.path.join(top, "x"), os.path.join(top, "y"))
+        for i in range(300):        # more than one read of a directory gives
+            os.link(write_file(top, f"sub/{i}", str(i)), os.path.join(top, f"sub/deep/{i}"))
+        for more in ((), ("--scratch", "64M")):
+            r = run("--runtime", "python", "--work", top, *more, "-c", NAMES)
+            assert r.code == 0, r
+            assert json.loads(r.text) == [
+                [["old"] * 3, 1], 3, 1, [["old+b"] * 3, 1], [["new"] * 3, 1], ["0o600", "0o600"], [["new"] * 3, 1],
+                [["new"] * 3, 1], [[["new+d"] * 3, 1], 4], ["new+d", 3], "n", ["", ""], "y"], r
+            r = run("--work", top, *more, "-c", "n=0; while [ $n -lt 300 ]; do echo +$n >>sub/$n; n=$((n + 1)); done; "
+                    "cat sub/deep/[0-9]* | wc -l; find . -type f -links +1 | wc -l; ls -A /scratch 2>/dev/null")
+            assert (r.code, r.text.split()) == (0, ["300", "605"]), r
+        # what is shown read-only has them too
+        r = run("--in", top, "--in", f"{first}:/in/more/f", "-c", "cd /in; stat -c '%i %h' a sub/b more/f | sort -u | wc -l; stat -c %h a lone")
+        assert (r.code, r.text.split()) == (0, ["1", "4", "1"]), r
+
+
+def test_a_script_of_the_directory_keeps_its_other_names():
+    with scratch() as d:
+        top = os.path.join(d, "w")
+        os.makedirs(os.path.join(top, "sub"))
+        script = write_file(top, "sub/job.sh", "#!/bin/sh\nstat -c %h \"$0\"; echo '# more' >>\"$0\"; tail -n 1 other\n")
+        os.link(script, os.path.join(top, "other"))
+        for more in ((), ("--scratch", "8M")):
+            r = run("--work", top, *more, script)
+            assert (r.code, r.text.splitlines()) == (0, ["2", "# more"]), r
+
+
+def unusual(top):
+    """FIFOs, a socket and, for root, a device among the files; [name, why] of each, in order."""
+    want = [["sub/fi\nfo", "a FIFO"], ["zz", "a FIFO"]]
+    os.makedirs(os.path.join(top, "sub"))
+    write_file(top, "a", "first\n")
+    write_file(top, "sub/b", "second\n")
+    os.mkfifo(os.path.join(top, "sub/fi\nfo"))
+    os.mkfifo(os.path.join(top, "zz"))
+    with socket.socket(socket.AF_UNIX) as s:
+        s.bind(os.path.join(top, "sub/s"))
+    want.insert(1, ["sub/s", "a socket"])
+    if os.geteuid() == 0:
+        os.mknod(os.path.join(top, "sub/null"), 0o600 | 0o020000, os.makedev(1, 3))
+        want.insert(1, ["sub/null", "a device"])
+    return want
+
+
+def test_what_is_no_file_is_left_out_and_listed():
+    with scratch() as d:
+        top = os.path.join(d, "w")
+        want = unusual(top)
+        plain = os.path.join(d, "plain")
+        os.mkdir(plain)
+        # alone, merged with another, and in a copy of either kind; from the cache too
+        for args, place in ((("--in", top), "/in"), (("--in", f"{top}/"), "/in"), (("--in", top, "--in", f"{plain}:/in/x"), "/in"),
+                            (("--work", top), "/work"), (("--work", top, "--scratch", "8M"), "/work")):
+            r = run(*args, "-c", f"cd {place} && find . ! -name . ! -name x | sort; cat a sub/b")
+            assert (r.code, r.text.split()) == (0, ["./a", "./sub", "./sub/b", "first", "second"]), r
+            seen = r.result["inputs"][0]
+            assert seen["left_out_total"] == len(want) and seen["files"] == 2, r
+            assert [[x["name"], x["why"]] for x in seen["left_out"]] == want, r
+            note = f"{len(want)} entries of the inputs were left out, first \"sub/fi\\x0afo\""
+            assert r.errlines == 1 and note in r.errtext and note in r.result["end"]["notes"][0], r
+            assert all("changed while" not in n for n in r.result["end"]["notes"]), r
+
+
+def test_what_is_left_out_is_counted_beyond_the_list():
+    with scratch() as d:
+        top = os.path.join(d, "w")
+        os.mkdir(top)
+        for i in range(100):
+            os.mkfifo(os.path.join(top, f"{i:03}"))
+        r = run("--in", top, "--in", f"{top}:/in/two", "-c", "find /in | wc -l")
+        assert (r.code, r.out, r.errlines) == (0, b"2\n", 1), r
+        assert "200 entries" in r.errtext, r
+        for seen in r.result["inputs"]:
+            assert (seen["left_out_total"], len(seen["left_out"]), seen["left_out"][31]["name"]) == (100, 32, "031"), r

@@ -110,11 +110,21 @@ struct dolania_options {
 	int signal_fd;
 };
 
+enum { DOLANIA_LEFT_OUT = 32 };
+
 /* What the script saw of the host's files.  Released with the result. */
 struct dolania_seen {
 	char *path, *place;		/* on the host, in the guest */
 	bool directory, writable;
 	uint64_t files, bytes;		/* regular files, and what they hold */
+	struct dolania_left_out {
+		uint64_t total;		/* entries that the script does not get: FIFOs, sockets, devices */
+		unsigned listed;	/* the first of them, by their path below `path` */
+		struct {
+			char *name;
+			const char *why;
+		} entry[DOLANIA_LEFT_OUT];
+	} left_out;
 };
 
 /* What a file was when the run used it.  Released with the result. */

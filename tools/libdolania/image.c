@@ -113,6 +113,12 @@ static int copy_content(struct build *b, int fd, const char *name, size_t inode,
 	return 0;
 }
 
+/* What the caller named must be there; what lies in it may go. */
+static bool may_vanish(int dir, int error)
+{
+	return dir != AT_FDCWD && inputs_vanished(error);
+}
+
 static int add_file(struct build *b, int dir, const char *name, size_t parent, const char *as)
 {
 	/* what the caller named may be a link; what lies in a directory is what it was when it was looked at */
@@ -121,9 +127,9 @@ static int add_file(struct build *b, int dir, const char *name, size_t parent, c
 	long i;
 
 	if (fd < 0)
-		return wrong(b, dir == AT_FDCWD ? "" : name, errno);
+		return may_vanish(dir, errno) ? 0 : wrong(b, dir == AT_FDCWD ? "" : name, errno);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		wrong(b, name, ESTALE);
+		ret = dir != AT_FDCWD ? 0 : wrong(b, name, ESTALE);
 	else if (erofs_add_name(&b->e, parent, as, &st) >= 0)
 		ret = 0;
 	else if (b->e.error != 0 || (i = erofs_add_file(&b->e, parent, as, &st)) < 0)
@@ -140,7 +146,7 @@ static int add_link(struct build *b, int dir, const char *name, size_t parent, s
 	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
 
 	if (n < 0)
-		return wrong(b, name, errno);
+		return may_vanish(dir, errno) ? 0 : wrong(b, name, errno);
 	target[n] = '\0';
 	return erofs_add_link(&b->e, parent, name, target, mtime) < 0 ? no_image(b) : 0;
 }
@@ -152,15 +158,17 @@ static int by_name(const struct dirent **a, const struct dirent **b)
 
 static int add_directory(struct build *b, int dir, const char *name, size_t parent, const char *as);
 
-/* FIFOs and their kin were refused before (tree.c). */
+/* What cannot be given was listed before (tree.c). */
 static int add_entry(struct build *b, int dir, const char *name, size_t parent)
 {
 	struct stat st;
 
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return wrong(b, name, errno);
+		return may_vanish(dir, errno) ? 0 : wrong(b, name, errno);
 	if (check_cancel(b) < 0)
 		return -1;
+	if (inputs_why_not(name, st.st_mode) != NULL)
+		return 0;
 	if (S_ISDIR(st.st_mode))
 		return add_directory(b, dir, name, parent, name);
 	return S_ISLNK(st.st_mode) ? add_link(b, dir, name, parent, st.st_mtim)
@@ -195,7 +203,7 @@ static int add_directory(struct build *b, int dir, const char *name, size_t pare
 	long i;
 
 	if (fd < 0)
-		return wrong(b, top ? "" : name, errno);
+		return may_vanish(dir, errno) ? 0 : wrong(b, top ? "" : name, errno);
 	if (fstat(fd, &st) < 0 || (!top && (size_t)snprintf(b->path + length, left, "/%s", name) >= left))
 		ret = wrong(b, name, ENAMETOOLONG);
 	else if ((i = erofs_add_directory(&b->e, parent, as, st.st_mode, st.st_mtim)) < 0)

@@ -29,6 +29,43 @@ static const char *kind_of(mode_t mode)
 	return S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
 }
 
+const char *inputs_why_not(const char *name, mode_t mode)
+{
+	if (strlen(name) > NAME_MAX)
+		return "a name of more than 255 bytes";
+	return S_ISREG(mode) || S_ISDIR(mode) || S_ISLNK(mode) ? NULL : kind_of(mode);
+}
+
+bool inputs_vanished(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENXIO;
+}
+
+void inputs_forget_left_out(struct dolania_left_out *l)
+{
+	for (unsigned i = 0; i < l->listed; i++)
+		free(l->entry[i].name);
+	*l = (struct dolania_left_out){ 0 };
+}
+
+/* One note for all: there is room for a few only. */
+void inputs_note_left_out(struct session *s)
+{
+	const struct inputs *in = &s->inputs;
+	const struct source *first = NULL;
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < in->count; i++) {
+		total += in->source[i].left_out.total;
+		if (first == NULL && in->source[i].left_out.listed > 0)
+			first = &in->source[i];
+	}
+	if (first != NULL)
+		session_note(s, "%llu entr%s of the inputs %s left out, first \"%.200s\" of %s %.100s: %s; --result lists them",
+			     (unsigned long long)total, total == 1 ? "y" : "ies", total == 1 ? "was" : "were",
+			     first->left_out.entry[0].name, first->option, first->path, first->left_out.entry[0].why);
+}
+
 /* "DIR:ro" and "DIR:in" are habits from elsewhere: say what is meant here. */
 static int no_such_source(struct session *s, const struct source *c, int error)
 {
@@ -302,13 +339,15 @@ int inputs_tell(struct session *s)
 		return session_fail(s, DOLANIA_HOST_OOM, "no memory for the list of --in");
 	r->inputs_cached = in->cached;
 	for (size_t i = 0; i < in->count; i++) {
-		const struct source *c = &in->source[i];
+		struct source *c = &in->source[i];
 		struct dolania_seen *seen = &r->inputs[r->input_count++];
 
 		*seen = (struct dolania_seen){
 			.path = strdup(c->path), .place = strdup(c->place), .directory = c->directory,
 			.writable = strcmp(c->option, "--work") == 0, .files = c->files, .bytes = c->bytes,
+			.left_out = c->left_out,
 		};
+		c->left_out = (struct dolania_left_out){ 0 };	/* the result's from here on */
 		if (seen->path == NULL || seen->place == NULL)
 			return session_fail(s, DOLANIA_HOST_OOM, "no memory for the list of --in");
 	}
@@ -331,8 +370,10 @@ void inputs_release(struct session *s)
 	struct inputs *in = &s->inputs;
 
 	layout_release(in);
-	for (size_t i = 0; i < in->count; i++)
+	for (size_t i = 0; i < in->count; i++) {
+		inputs_forget_left_out(&in->source[i].left_out);
 		free(in->source[i].place);
+	}
 	free(in->source);
 	*in = (struct inputs){ 0 };
 }

@@ -35,6 +35,7 @@ struct source {
 	size_t bind;			/* in which mount of the guest */
 	bool shares;			/* others lie beneath its place: its entries are placed one by one */
 	uint64_t files, bytes;		/* in it: regular files, and what they hold */
+	struct dolania_left_out left_out;
 };
 
 /* A step in putting the tree together.  Sorted by path, parents come first. */
@@ -86,6 +87,13 @@ void layout_release(struct inputs *in);
 
 /* Fills the sources' figures too. */
 int tree_look(struct session *s, struct tree *t);
+
+/* Why an entry of a directory cannot be given to the script; NULL: it can. */
+const char *inputs_why_not(const char *name, mode_t mode);
+/* It was there, or of another kind, when the directory was read: it is left out. */
+bool inputs_vanished(int error);
+void inputs_forget_left_out(struct dolania_left_out *l);
+void inputs_note_left_out(struct session *s);
 
 /* store.c.  Descriptors are -1 where there is nothing; that is no error. */
 int store_open(const struct session *s);

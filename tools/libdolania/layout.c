@@ -76,16 +76,18 @@ static int add_entry(struct session *s, size_t source, const char *path, int dir
 	ssize_t bytes;
 
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return session_fail(s, reason_of_file(errno), "%s %s: %s: %s", c->option, c->path, name,
-					    strerror(errno));
+		return inputs_vanished(errno) ? 0 : session_fail(s, reason_of_file(errno), "%s %s: %s: %s", c->option,
+								 c->path, name, strerror(errno));
+	if (inputs_why_not(name, st.st_mode) != NULL)
+		return 0;		/* tree_look lists it */
 	n.directory = S_ISDIR(st.st_mode);
 	if (S_ISLNK(st.st_mode)) {
 		n.kind = NODE_LINK;
 		n.mtime = st.st_mtim;
 		bytes = readlinkat(dir, name, target, sizeof(target) - 1);
 		if (bytes < 0)
-			return session_fail(s, reason_of_file(errno), "%s %s: %s: %s", c->option, c->path, name,
-					    strerror(errno));
+			return inputs_vanished(errno) ? 0 : session_fail(s, reason_of_file(errno), "%s %s: %s: %s",
+									 c->option, c->path, name, strerror(errno));
 		target[bytes] = '\0';
 		n.link = strdup(target);
 		if (n.link == NULL)

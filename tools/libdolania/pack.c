@@ -68,6 +68,7 @@ int pack_inputs(struct session *s)
 	s->fd.input = store_find(s, dir, &t);
 	if (s->fd.input >= 0) {
 		fd_close(&dir);
+		inputs_note_left_out(s);
 		return 0;
 	}
 	if (t.settled && t.bytes <= s->o->cache_bytes)
@@ -80,6 +81,7 @@ int pack_inputs(struct session *s)
 	else if (make_image(s, image, &t, &whole) == 0) {
 		if (keep && whole)
 			store_keep(s, dir, image, &t);
+		inputs_note_left_out(s);
 		ret = take_read_only(s, image);
 	}
 	fd_close(&image);

@@ -113,6 +113,21 @@ static json_t *result_measured(const struct dolania_result *r)
 	return list;
 }
 
+static void set_left_out(json_t *o, const struct dolania_left_out *l)
+{
+	json_t *list = json_array();
+
+	json_set_number(o, "left_out_total", l->total);
+	for (unsigned i = 0; i < l->listed; i++) {
+		json_t *entry = json_object();
+
+		json_set_text(entry, "name", l->entry[i].name);
+		json_set_text(entry, "why", l->entry[i].why);
+		json_add(list, entry);
+	}
+	json_put(o, "left_out", list);
+}
+
 static json_t *result_inputs(const struct dolania_result *r)
 {
 	json_t *list = json_array();
@@ -131,6 +146,7 @@ static json_t *result_inputs(const struct dolania_result *r)
 		json_set_number(o, "files", seen->files);
 		json_set_number(o, "bytes", seen->bytes);
 		json_put(o, "cached", json_boolean(r->inputs_cached));
+		set_left_out(o, &seen->left_out);
 		json_add(list, o);
 	}
 	return list;

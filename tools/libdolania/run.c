@@ -55,6 +55,7 @@ void dolania_result_release(struct dolania_result *r)
 	for (size_t i = 0; i < r->input_count; i++) {
 		free(r->inputs[i].path);
 		free(r->inputs[i].place);
+		inputs_forget_left_out(&r->inputs[i].left_out);
 	}
 	free(r->inputs);
 	r->inputs = NULL;

@@ -29,6 +29,8 @@
 
 #include "tools/libdolania/internal.h"
 
+#define VANISHED "was gone when it was read"
+
 enum { SETTLED_S = 2, DEPTH_MAX = 200, LOOK_FOR_CANCEL = 256 };
 
 /* Local file systems that give each change of a file a ctime of now.  Not those that come with times, as erofs. */
@@ -159,18 +161,40 @@ static int check_cancel(struct walk *w)
 	return w->s->cancel_signal != 0 ? -1 : 0;
 }
 
+/* It is no part of the key: it is none of the image. */
+static int leave_out(struct walk *w, const char *name, const char *why)
+{
+	struct dolania_left_out *l = &w->c->left_out;
+	const char *below = w->path + strlen(w->c->path);
+	char *path;
+
+	l->total++;
+	if (l->listed == DOLANIA_LEFT_OUT)
+		return 0;
+	below += strspn(below, "/");
+	if (asprintf(&path, "%s%s%s", below, below[0] != '\0' ? "/" : "", name) < 0)
+		return session_fail(w->s, DOLANIA_HOST_OOM, "no memory for the names of --in");
+	l->entry[l->listed].name = path;
+	l->entry[l->listed++].why = why;
+	return 0;
+}
+
 static int look_at_directory(struct walk *w, int parent, const char *name, unsigned depth);
 
 static int look_at_entry(struct walk *w, int dir, const char *name, unsigned depth)
 {
 	char target[PATH_MAX];
+	const char *why_not;
 	struct stat st;
 	ssize_t n;
 
 	if (check_cancel(w) < 0)
 		return -1;
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return failed(w, name, errno);
+		return inputs_vanished(errno) ? leave_out(w, name, VANISHED) : failed(w, name, errno);
+	why_not = inputs_why_not(name, st.st_mode);
+	if (why_not != NULL)
+		return leave_out(w, name, why_not);
 	hash_text(w, name);
 	hash_stat(w, &st);
 	if (S_ISREG(st.st_mode)) {
@@ -184,10 +208,7 @@ static int look_at_entry(struct walk *w, int dir, const char *name, unsigned dep
 		hash_text(w, target);
 		return 0;
 	}
-	if (S_ISDIR(st.st_mode))
-		return look_at_directory(w, dir, name, depth + 1);
-	return wrong(w, name, "a FIFO, socket or device cannot be given to the script; remove it, or give a directory "
-		     "without it");
+	return look_at_directory(w, dir, name, depth + 1);
 }
 
 /* `name` in `parent`, with w->path grown by it meanwhile. */
@@ -203,6 +224,8 @@ static int look_at_directory(struct walk *w, int parent, const char *name, unsig
 		int e = errno;
 
 		fd_close(&fd);
+		if (depth > 0 && inputs_vanished(e))
+			return leave_out(w, name, VANISHED);
 		return failed(w, depth > 0 ? name : "", e);
 	}
 	if (depth > DEPTH_MAX)
@@ -229,6 +252,7 @@ static int look_at_source(struct walk *w)
 	int fd;
 
 	c->files = c->bytes = 0;
+	inputs_forget_left_out(&c->left_out);
 	hash_text(w, c->place);
 	if (stat(c->path, &st) < 0)
 		return failed(w, "", errno);
