@@ -75,8 +75,8 @@ TAIL = """
 
 * **More than 3 GiB of RAM**, and with it ranges over the hole below 4 GiB: the emulated host is smaller. `tests/unit/bugs.c`
   has `range_ends_in_another_region`.
-* **Intel.** The emulated host is an AMD one: VMX instructions are #UD there in any case, and notify and bus-lock exits
-  do not exist. `cpu_page_tables_in_registers` may end otherwise on other processors.
+* **Intel.** The emulated host of this suite is an AMD one. `tests/run intel` runs the areas `cpu`, `mem` and `irq` on
+  VMX ([vendors.md](vendors.md)). Notify and bus-lock exits exist in neither emulator.
 * **KVM itself**, beyond what a guest can make it tell the VMM.
 """
 
