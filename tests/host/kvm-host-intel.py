@@ -16,7 +16,7 @@ import os, re, struct, sys, time
 with open(sys.argv[sys.argv.index("-f") + 1]) as f:
     wire = os.open(re.search(r"ata1-slave:.*path=([^,]+)", f.read())[1], os.O_RDONLY)
 with open(os.environ["FAKE_PID"], "w") as f:
-    f.write(str(os.getpid()))
+    f.write(f"{os.getpid()} {os.readlink('/proc/self/ns/net')}\n")
 def put(data):
     for special in b"\x1b(N<":     # the escape first
         data = data.replace(bytes([special]), bytes([0x1b, special ^ 0x40]))
@@ -106,7 +106,8 @@ def test_nothing_stays_when_it_is_killed():
                 assert p.poll() is None
                 time.sleep(0.05)
             with open(env["FAKE_PID"], encoding="ascii") as f:
-                pid = int(f.read())
+                pid, net = f.read().split()
+            assert net != os.readlink("/proc/self/ns/net"), "its display listens where others can connect"
             p.send_signal(signal.SIGKILL)
         for _ in range(100):
             if not os.path.exists(f"/proc/{pid}"):

@@ -54,7 +54,8 @@ CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 
 def alone():
     """The display that Bochs insists on listens for TCP: where nobody can connect."""
-    ctypes.CDLL(None).unshare(CLONE_NEWNET | (0 if os.geteuid() == 0 else CLONE_NEWUSER))
+    if ctypes.CDLL(None).unshare(CLONE_NEWNET | (0 if os.geteuid() == 0 else CLONE_NEWUSER)) != 0:
+        raise OSError("no network namespace of its own")
     die_with_parent()
 
 
@@ -141,7 +142,7 @@ class Machine:
         try:
             self.bochs = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.said,
                                           pass_fds=[*fds.values(), *texts], cwd="/", preexec_fn=alone)
-        except OSError as e:
+        except (OSError, subprocess.SubprocessError) as e:
             raise HostFailed(f"cannot start Bochs ({e}); run tools/setup/packages.sh intel") from e
         for fd in texts:
             os.close(fd)
