@@ -156,9 +156,12 @@ static int mount_dev(void)
 			return errno;
 	if (mkdir(ROOT "/dev/shm", 0755) < 0 || mkdir(ROOT "/dev/pts", 0755) < 0)
 		return errno;
-	/* a kernel without ttys has no devpts, and its scripts no ptys */
+	/*
+	 * A kernel without ttys has no devpts, and its scripts no ptys.  What waits in ptys is charged
+	 * to the script, but given also beyond its limit: 128 KiB each, so only so many.
+	 */
 	if (mount("devpts", ROOT "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC,
-		  "ptmxmode=0666,mode=620") < 0 && errno != ENODEV)
+		  "ptmxmode=0666,mode=620,max=256") < 0 && errno != ENODEV)
 		return errno;
 	return 0;
 }

@@ -34,11 +34,12 @@
 #error "which AUDIT_ARCH is this?"
 #endif
 
-enum { PATH_BYTES = 4096, X32_BIT = 0x40000000 };
+enum { PATH_BYTES = 4096, X32_BIT = 0x40000000, LOCKED_BYTES = 64 << 10 };
 
 /*
- * The script gets no AF_VSOCK: for it the family does not exist.  System calls
- * of another ABI, which this filter cannot read, end the process.
+ * The script gets no AF_VSOCK: for it the family does not exist.  Nor does vmsplice,
+ * by which a pipe holds pages that are charged to nobody.  System calls of another
+ * ABI, which this filter cannot read, end the process.
  */
 static const struct sock_filter no_vsock[] = {
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, arch)),
@@ -49,8 +50,10 @@ static const struct sock_filter no_vsock[] = {
 	BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
 #endif
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 2, 0),
-	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socketpair, 1, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 4, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socketpair, 3, 0),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_vmsplice, 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
 	BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
 	BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
 	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_VSOCK, 0, 1),
@@ -81,8 +84,11 @@ static int enter_limits(const struct job *job, const struct cgroup *g)
 	const struct rlimit no_core = { 0, 0 };
 	const struct rlimit files = { job->h.open_files, job->h.open_files };
 	const struct rlimit size = { job->h.fsize_bytes, job->h.fsize_bytes };
+	/* Locked pages of the image and the inputs can be dropped no more, and are charged to nobody. */
+	const struct rlimit locked = { LOCKED_BYTES, LOCKED_BYTES };
 
-	if (write(g->procs, "0", 1) < 0 || setrlimit(RLIMIT_CORE, &no_core) < 0)
+	if (write(g->procs, "0", 1) < 0 || setrlimit(RLIMIT_CORE, &no_core) < 0 ||
+	    setrlimit(RLIMIT_MEMLOCK, &locked) < 0)
 		return -1;
 	if (job->h.open_files != 0 && setrlimit(RLIMIT_NOFILE, &files) < 0)
 		return -1;
