@@ -359,8 +359,8 @@ void inputs_measure(struct session *s)
 {
 	const struct inputs *in = &s->inputs;
 
-	if (in->sha256[0] != '\0')
-		measure_known(s, "input", in->source[0].path, in->image_bytes, in->sha256, in->cached);
+	if (in->digest_name[0] != '\0')
+		measure_kept(s, "input", in->source[0].path, s->fd.input, in->digest_name);
 	else
 		measure_file(s, "input", in->source[0].path, s->fd.input);
 }

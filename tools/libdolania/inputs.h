@@ -56,8 +56,7 @@ struct inputs {
 	size_t binds;
 	struct node *node;
 	size_t nodes, room;
-	char sha256[65];		/* of the image, where it is known; "" */
-	uint64_t image_bytes;
+	char digest_name[80];		/* of the image's SHA-256 in the cache; "": it is not kept */
 	bool cached;			/* the image was there already */
 };
 

@@ -174,9 +174,8 @@ void collect(struct session *s, int fd, struct collected *c);
 
 /* measure.c */
 int cache_open(const char *name);	/* $XDG_CACHE_HOME/dolania/NAME, made if need be; -1: no cache */
-/* A digest that is known already. */
-void measure_known(struct session *s, const char *role, const char *name, uint64_t bytes, const char *sha256,
-		   bool cached);
+/* Of an image that the cache of inputs keeps; its digest lies there as `digest_name`, or is put there. */
+void measure_kept(struct session *s, const char *role, const char *name, int fd, const char *digest_name);
 void measure_file(struct session *s, const char *role, const char *name, int fd);
 void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n);
 

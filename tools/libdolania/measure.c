@@ -185,16 +185,20 @@ void measure_file(struct session *s, const char *role, const char *name, int fd)
 		close(dir);
 }
 
-void measure_known(struct session *s, const char *role, const char *name, uint64_t bytes, const char *sha256,
-		   bool cached)
+void measure_kept(struct session *s, const char *role, const char *name, int fd, const char *digest_name)
 {
 	struct dolania_measure *m = new_measure(s, role, name);
+	struct stat st;
+	int dir;
 
-	if (m == NULL)
+	if (m == NULL || fstat(fd, &st) < 0)
 		return;
-	m->bytes = bytes;
-	m->cached = cached;
-	snprintf(m->sha256, sizeof(m->sha256), "%s", sha256);
+	m->bytes = (uint64_t)st.st_size;
+	dir = cache_open("inputs");
+	if ((dir < 0 || !cache_get(dir, digest_name, m)) && hash_fd(m, fd) && dir >= 0)
+		cache_put(dir, digest_name, m);
+	if (dir >= 0)
+		close(dir);
 }
 
 void measure_bytes(struct session *s, const char *role, const char *name, const void *bytes, size_t n)

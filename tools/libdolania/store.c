@@ -2,11 +2,14 @@
 /*
  * store.c - packed inputs, kept for the next run with the same input.
  *
- * $XDG_CACHE_HOME/dolania/inputs holds images named by their own SHA-256, and
- * for each tree that was packed a link from its key (tree.h) to its image:
+ * $XDG_CACHE_HOME/dolania/inputs holds images, each named by the key of the tree
+ * that it was packed from (tree.c), and beside it its SHA-256, once a result asked
+ * for that:
  *
- *	91c8...f0  ->  5d41...92.erofs
- *	5d41...92.erofs
+ *	91c8...f0.erofs
+ *	91c8...f0.sha256
+ *
+ * Hashing costs far more than packing, so nothing is hashed to be kept.
  *
  * An image appears whole or not at all: it is written without a name, flushed,
  * and then linked.  So runs at the same time need no lock; an image that another
@@ -32,23 +35,19 @@
 
 #include "tools/libdolania/internal.h"
 
-#define SUFFIX ".erofs"
+#define IMAGE ".erofs"
+#define DIGEST ".sha256"
 
 enum {
 	HEX = 64,
-	NAME_BYTES = HEX + sizeof(SUFFIX),
-	LINKS_MAX = 4096,
+	NAME_BYTES = HEX + sizeof(DIGEST),
 	ROOM_LEFT_BYTES = 64 << 20,	/* of the file system, for others */
 };
 
-/* An empty name where `text` is no digest followed by `suffix`. */
-static void take_digest(char *to, const char *text, const char *suffix)
+/* Is it a key followed by `suffix`? */
+static bool is_kept(const char *name, const char *suffix)
 {
-	to[0] = '\0';
-	if (strspn(text, "0123456789abcdef") != HEX || strcmp(text + HEX, suffix) != 0)
-		return;
-	memcpy(to, text, HEX);
-	to[HEX] = '\0';
+	return strspn(name, "0123456789abcdef") == HEX && strcmp(name + HEX, suffix) == 0;
 }
 
 int store_open(const struct session *s)
@@ -56,24 +55,20 @@ int store_open(const struct session *s)
 	return s->o->cache_bytes == 0 ? -1 : cache_open("inputs");
 }
 
-static void key_text(const struct tree *t, char *key)
+static void name_of(const struct tree *t, const char *suffix, char *name)
 {
-	sodium_bin2hex(key, 2 * sizeof(t->key) + 1, t->key, sizeof(t->key));
+	sodium_bin2hex(name, HEX + 1, t->key, sizeof(t->key));
+	memcpy(name + HEX, suffix, strlen(suffix) + 1);
 }
 
 int store_find(struct session *s, int dir, const struct tree *t)
 {
-	char key[HEX + 1], name[NAME_BYTES] = "", digest[HEX + 1];
+	char name[NAME_BYTES];
 	struct stat st;
 	int fd;
 
-	key_text(t, key);
-	if (dir < 0 || readlinkat(dir, key, name, sizeof(name) - 1) < 0)
-		return -1;
-	take_digest(digest, name, SUFFIX);
-	if (digest[0] == '\0')
-		return -1;
-	fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	name_of(t, IMAGE, name);
+	fd = dir < 0 ? -1 : openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd < 0)
 		return -1;
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 0222) != 0 ||
@@ -82,8 +77,7 @@ int store_find(struct session *s, int dir, const struct tree *t)
 		return -1;
 	}
 	(void)futimens(fd, NULL);	/* when it was used last, for store_keep */
-	memcpy(s->inputs.sha256, digest, sizeof(digest));
-	s->inputs.image_bytes = (uint64_t)st.st_size;
+	name_of(t, DIGEST, s->inputs.digest_name);
 	s->inputs.cached = true;
 	return fd;
 }
@@ -101,7 +95,7 @@ struct kept {
 	char name[NAME_BYTES];
 	struct timespec used;
 	uint64_t bytes;
-	bool link;
+	bool image;
 };
 
 static int oldest_first(const void *a, const void *b)
@@ -113,19 +107,18 @@ static int oldest_first(const void *a, const void *b)
 	return x->tv_nsec < y->tv_nsec ? -1 : x->tv_nsec > y->tv_nsec;
 }
 
-/* What of `name` is ours; anything else in the directory is left alone. */
+/* What of `name` is ours, a link of an earlier version too; anything else in the directory is left alone. */
 static bool take_kept(int dir, const char *name, struct kept *k)
 {
-	char digest[HEX + 1];
 	struct stat st;
 
-	k->link = strlen(name) == HEX;
-	take_digest(digest, name, k->link ? "" : SUFFIX);
-	if (digest[0] == '\0' || fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+	k->image = is_kept(name, IMAGE);
+	if ((!k->image && !is_kept(name, DIGEST) && !is_kept(name, "")) ||
+	    fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
-	snprintf(k->name, sizeof(k->name), "%s", name);
+	snprintf(k->name, sizeof(k->name), "%.*s", (int)sizeof(k->name) - 1, name);
 	k->used = st.st_mtim;
-	k->bytes = k->link ? 0 : (uint64_t)st.st_size;
+	k->bytes = k->image ? (uint64_t)st.st_size : 0;
 	return true;
 }
 
@@ -171,7 +164,7 @@ int dolania_cache(char *path, size_t room, uint64_t *images, uint64_t *bytes)
 	n = readlink(self, path, room - 1);
 	path[n < 0 ? 0 : n] = '\0';
 	for (size_t i = list_kept(dir, &list); i-- > 0;) {
-		*images += !list[i].link;
+		*images += list[i].image;
 		*bytes += list[i].bytes;
 	}
 	free(list);
@@ -180,75 +173,45 @@ int dolania_cache(char *path, size_t room, uint64_t *images, uint64_t *bytes)
 	return n == 0 ? 0 : -1;
 }
 
-/* Removes the longest unused images above `limit` bytes, and links to what is not there. */
+/* Removes the longest unused images above `limit` bytes, and what belongs to none that is there. */
 static void prune(int dir, uint64_t limit)
 {
 	struct kept *list;
-	size_t count, links = 0;
 	uint64_t sum = 0;
 	struct stat st;
+	size_t count;
 
 	if (flock(dir, LOCK_EX | LOCK_NB) < 0)
 		return;			/* another run is at it */
 	count = list_kept(dir, &list);
 	qsort(list, count, sizeof(*list), oldest_first);
-	for (size_t i = 0; i < count; i++) {
-		sum += list[i].bytes;
-		links += list[i].link;
-	}
-	for (size_t i = 0; i < count && sum > limit; i++)
-		if (!list[i].link && unlinkat(dir, list[i].name, 0) == 0)
-			sum -= list[i].bytes;
 	for (size_t i = 0; i < count; i++)
-		if (list[i].link && (fstatat(dir, list[i].name, &st, 0) < 0 || links > LINKS_MAX) &&
-		    unlinkat(dir, list[i].name, 0) == 0)
-			links--;
+		sum += list[i].bytes;
+	for (size_t i = 0; i < count && sum > limit; i++)
+		if (list[i].image && unlinkat(dir, list[i].name, 0) == 0)
+			sum -= list[i].bytes;
+	for (size_t i = 0; i < count; i++) {
+		char image[NAME_BYTES];
+
+		snprintf(image, sizeof(image), "%.*s" IMAGE, HEX, list[i].name);
+		if (!list[i].image && (is_kept(list[i].name, "") || fstatat(dir, image, &st, 0) < 0))
+			unlinkat(dir, list[i].name, 0);
+	}
 	free(list);
 	flock(dir, LOCK_UN);
-}
-
-/* The digest of an image that was just made. */
-static bool hash_image(struct session *s, int image)
-{
-	enum { CHUNK = 256 * 1024 };
-	unsigned char digest[crypto_hash_sha256_BYTES], *buffer = malloc(CHUNK);
-	crypto_hash_sha256_state h;
-	off_t at = 0;
-	ssize_t n = -1;
-
-	if (buffer == NULL)
-		return false;
-	crypto_hash_sha256_init(&h);
-	while (s->cancel_signal == 0 && (n = pread(image, buffer, CHUNK, at)) > 0) {
-		crypto_hash_sha256_update(&h, buffer, (unsigned long long)n);
-		at += n;
-	}
-	free(buffer);
-	if (n != 0)
-		return false;
-	crypto_hash_sha256_final(&h, digest);
-	sodium_bin2hex(s->inputs.sha256, sizeof(s->inputs.sha256), digest, sizeof(digest));
-	s->inputs.image_bytes = (uint64_t)at;
-	return true;
 }
 
 /* Best effort: what cannot be kept is packed again the next time. */
 void store_keep(struct session *s, int dir, int image, const struct tree *t)
 {
-	char path[32], key[HEX + 1], name[NAME_BYTES];
-	struct stat st;
+	char path[32], name[NAME_BYTES];
 
-	if (!hash_image(s, image) || fstat(image, &st) < 0 || fdatasync(image) < 0)
+	if (fdatasync(image) < 0)
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
-	snprintf(name, sizeof(name), "%s" SUFFIX, s->inputs.sha256);
-	key_text(t, key);
+	name_of(t, IMAGE, name);
 	if (linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST)
 		return;
-	if (symlinkat(name, dir, key) < 0 && errno == EEXIST) {
-		unlinkat(dir, key, 0);	/* to an image that is gone */
-		if (symlinkat(name, dir, key) < 0)
-			return;
-	}
+	name_of(t, DIGEST, s->inputs.digest_name);
 	prune(dir, s->o->cache_bytes);
 }

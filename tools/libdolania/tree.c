@@ -282,7 +282,7 @@ int tree_look(struct session *s, struct tree *t)
 	*w = (struct walk){ .s = s, .t = t, .local = true };
 	crypto_generichash_init(&w->h, NULL, 0, sizeof(t->key));
 	clock_gettime(CLOCK_REALTIME, &now);
-	hash_text(w, "dolania input 2");	/* to be changed when the image would be another */
+	hash_text(w, "dolania input 3");	/* to be changed when the image would be another */
 	for (size_t i = 0; i < s->inputs.binds; i++)
 		hash_text(w, s->inputs.bind[i]);
 	for (size_t i = 0; ret == 0 && i < s->inputs.count; i++) {
