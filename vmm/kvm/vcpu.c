@@ -138,6 +138,7 @@ bool vcpu_flush(struct vm *vm, const sigset_t *signals)
 	memset(&sregs, 0, sizeof(sregs));
 	long_mode(&sregs, &nowhere);
 	sregs.gdt.limit = 0;
+	sregs.tr = (struct kvm_segment){ .type = 11, .present = 1 };	/* VMX refuses an entry without one */
 	sregs.apic_base = APIC_BASE_BSP | APIC_BASE_ENABLE | APIC_BASE_X2APIC;
 	for (int i = 0; i < TRIES; i++) {
 		int e;
