@@ -16,12 +16,16 @@ import lib
 TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
 TOOLS = ("bochs", "grub-mkrescue", "xorriso", "mkfs.erofs", "dpkg-query", "git")
 SILENCE_S = 1800        # the longest test there is, and more
-GUESTS, CONTROL = b"resi-mark-due", b"cont-mark-rol"
 
 
 def why_not():
     lacking = [x for x in TOOLS if not shutil.which(x)]
     return f"needs {' '.join(lacking)} (tools/setup/packages.sh intel)" if lacking else None
+
+
+def marks():
+    """The guests' and the control's.  Not before they are searched for: this file is loaded inside, too."""
+    return tuple(b"-".join((first, b"mark", last)) for first, last in ((b"resi", b"due"), (b"cont", b"rol")))
 
 
 def count(path, what):
@@ -36,7 +40,7 @@ def count(path, what):
 
 def judge_residue(tally, dump, rerun):
     started = time.monotonic()
-    left, control = count(dump, GUESTS), count(dump, CONTROL)
+    left, control = (count(dump, mark) for mark in marks())
     name = "intel/residue"
     if control and not left:
         tally.ok(name, time.monotonic() - started)
