@@ -222,6 +222,8 @@ static int relay_open(struct relay *r)
 	r->err.pipe = r->run->err;
 	r->in.sock = r->out.sock = r->err.sock = -1;
 	r->in.state = STREAM_CLOSED;
+	if (r->err.pipe < 0)
+		r->err.state = STREAM_CLOSED;
 	if (r->in.pipe < 0)
 		return 0;
 	r->in.sock = link_open(WIRE_STDIN);

@@ -219,8 +219,16 @@ int run_spawn(struct run *r, const struct job *job, const struct cgroup *g, stru
 		bad = make_pipe(job, &ends[0], &r->in, &r->in);
 	else
 		bad = ends[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
-	if (bad < 0 || make_pipe(job, &r->out, &ends[1], &r->out) < 0 ||
-	    make_pipe(job, &r->err, &ends[2], &r->err) < 0)
+	if (bad < 0 || make_pipe(job, &r->out, &ends[1], &r->out) < 0)
+		return fault(f, WIRE_STEP_PIPES, errno);
+	if (job->h.flags & WIRE_JOB_JOINED) {
+		r->err = -1;
+		ends[2] = fcntl(ends[1], F_DUPFD_CLOEXEC, 0);
+		bad = ends[2];
+	} else {
+		bad = make_pipe(job, &r->err, &ends[2], &r->err);
+	}
+	if (bad < 0)
 		return fault(f, WIRE_STEP_PIPES, errno);
 
 	r->pid = vfork();

@@ -11,7 +11,7 @@
 
 struct run {
 	pid_t pid;
-	int in, out, err;	/* init's pipe ends, non-blocking; in is -1 where stdin is /dev/null */
+	int in, out, err;	/* init's pipe ends, non-blocking; in is -1 where stdin is /dev/null, err where it is stdout */
 	int exec_error;		/* errno of a failed exec; the process has ended then */
 	uint64_t started_ns;	/* when exec had succeeded */
 };

@@ -64,6 +64,7 @@ enum {
 	 * with WIRE_KIND_EXITED; a code other than 0 says that not all of it fitted.
 	 */
 	WIRE_JOB_COLLECT = 1u << 5,
+	WIRE_JOB_JOINED = 1u << 6,	/* the script's stderr is its stdout: WIRE_STDERR stays unused */
 };
 enum { WIRE_SCRIPT_MAX_BYTES = 16 << 20, WIRE_STRINGS_MAX_BYTES = 1 << 20 };
 

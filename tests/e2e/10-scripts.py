@@ -50,6 +50,61 @@ def test_interpreter_line_env_settings():
             assert r.result["runtime"] == "python", (words, r)
 
 
+ENV_S = (
+    # '#!' line, environment, what the program is to be started with
+    ("/usr/bin/env -S sh -eu", (), ["sh", "-eu"]),
+    ("/usr/bin/env -S  A=1   B='x y' sh", (), ["A=1", "B=x y", "sh"]),
+    ("/usr/bin/env --split-string=sh -e", (), ["sh", "-e"]),
+    (r"""/usr/bin/env -S A="1 \"2\" \\ \$HOME" sh""", (), ['A=1 "2" \\ $HOME', "sh"]),
+    (r"/usr/bin/env -S A=x\_y sh", (), ["A=x", "y", "sh"]),
+    (r"/usr/bin/env -S A='x\_\'y' sh", (), [r"A=x\_'y", "sh"]),
+    (r"/usr/bin/env -S sh -e # a comment", (), ["sh", "-e"]),
+    (r"/usr/bin/env -S sh\c -e", (), ["sh"]),
+    (r"/usr/bin/env -S A=${HOME}/${X}/${NONE} sh", ("X=1 2",), ["A=/tmp/home/1 2/", "sh"]),
+    (r"/usr/bin/env -S A= '' sh", (), ["A=", "", "sh"]),
+    ("/usr/bin/env -iS A=1 sh", (), ["-i", "A=1", "sh"]),
+)
+
+
+def test_interpreter_line_env_split():
+    """`env -S` is taken apart as GNU's env does it, whatever the env of the image can."""
+    def check(case):
+        line, env, words = case
+        with scratch() as d:
+            write_file(d, "env", '#!/bin/sh\nfor a; do echo "<$a>"; done\n', 0o755)
+            file = write_file(d, "job", f"#!{line.replace('/usr/bin/env', '/in/d/env')}\n")
+            r = run(*(x for e in env for x in ("--env", e)), "--in", f"{d}:/in/d", file, "arg 1")
+            want = [*words, "/work/job", "arg 1"]
+            assert (r.code, r.out.decode().splitlines()) == (0, [f"<{w}>" for w in want]), (line, r)
+
+    each(check, ENV_S)
+
+
+def test_interpreter_line_env_split_runs():
+    with scratch() as d:
+        r = run(write_file(d, "job", "#!/usr/bin/env -S A=1 sh -eu\necho $A $-; false; echo no\n"))
+        assert r.code == 1 and r.out.startswith(b"1 ") and b"e" in r.out and b"no" not in r.out, r
+
+
+def test_interpreter_line_env_split_is_refused_where_gnu_env_refuses():
+    with scratch() as d:
+        for words, why in (("-S sh 'x", "quote"), ("-S $HOME/x", "${NAME}"), (r"-S sh \z", "backslash"),
+                           ("-S " + "a " * 126, "")):
+            r = run(write_file(d, "job", f"#!/usr/bin/env {words}\n"))
+            if why:
+                assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and why in r.errtext, (words, r)
+            else:
+                assert r.reason in ("exited", "not_found"), (words, r)
+
+
+def test_one_argument_for_env_is_explained():
+    with scratch() as d:
+        r = run(write_file(d, "job", "#!/usr/bin/env sh -eu\ntrue\n"))
+        assert r.code != 0 and "-S sh -eu" in r.errtext, r
+        r = run(write_file(d, "job", "#!/usr/bin/env sh\nexit 3\n"))
+        assert (r.code, r.err) == (3, b""), r
+
+
 def test_interpreter_line_with_argument():
     with scratch() as d:
         r = run(write_file(d, "job", "#!/bin/sh -eu\nfalse\necho not reached\n"))
@@ -266,3 +321,65 @@ def test_an_image_named_by_its_path_runs_sh():
         for args, out in ((("-c", "echo $0"), b"sh\n"), (("job",), b"job\n")):
             r = run("--runtime", "python/x.erofs", *args, cwd=d)
             assert r.code == 0 and r.out.endswith(out), r
+
+
+NAMES = ("with a space.sh", "\u00e4\u00f6\u4e2d\u6587.sh", "-x.sh", ".hidden.sh", "a\nb.sh", "'\"$(x).sh", "x" * 252 + ".sh",
+         b"\xff\xfe.sh", "\t\x1b[1m.sh")
+
+
+def test_a_script_has_the_name_that_it_has_on_the_host():
+    def check(name):
+        name = name if isinstance(name, bytes) else name.encode()
+        with scratch() as d:
+            path = os.path.join(os.fsencode(d), name)
+            with open(path, "wb") as f:
+                f.write(b'printf %s "$0"; for a in /work/* /work/.h*; do test -e "$a" && printf %s "|$a"; done; exit 0')
+            r = run(os.fsdecode(path))
+            assert (r.code, r.out) == (0, b"/work/" + name + b"|/work/" + name), r
+
+    each(check, NAMES)
+
+
+@needs(PYTHON)
+def test_a_traceback_has_the_name_of_the_script():
+    with scratch() as d:
+        r = run(write_file(d, "m\u00e4rz 1.py", "import sys\nassert sys.argv[0] == '/work/m\u00e4rz 1.py'\n1/0\n"))
+        assert r.code == 1 and 'File "/work/m\u00e4rz 1.py", line 3' in r.errtext, r
+
+
+def test_a_byte_order_mark_is_named():
+    bom = b"\xef\xbb\xbf"
+    with scratch() as d:
+        for name, text in (("a.sh", b"#!/bin/sh\necho 1\n"), ("b.sh", b"echo 0\necho 1\n"), ("c", b"#!/bin/bash\necho 1\n"),
+                           ("d", b"#!/usr/bin/env -S sh -u\necho 1\n")):
+            r = run(write_file(d, name, bom + text))
+            assert (r.code, r.out) == (0, b"1\n"), r
+            assert "byte order mark" in r.result["end"]["notes"][0] and "byte order mark" in r.errtext, r
+        r = run(write_file(d, "a.sh", b"#!/bin/sh\necho 1\n"))
+        assert (r.code, r.out, r.err) == (0, b"1\n", b""), r
+
+
+@needs(PYTHON)
+def test_a_byte_order_mark_is_no_matter_for_python():
+    with scratch() as d:
+        for name, text in (("a.py", b"print(1)\n"), ("b", b"#!/usr/bin/env python3\nprint(1)\n")):
+            r = run(write_file(d, name, b"\xef\xbb\xbf" + text))
+            assert (r.code, r.out, r.err) == (0, b"1\n", b""), r
+
+
+def test_utf16_is_refused():
+    with scratch() as d:
+        for encoding in ("utf-16-le", "utf-16-be"):
+            text = "\ufeff#!/bin/sh\necho 1\n".encode(encoding)
+            r = run(write_file(d, "a.sh", text))
+            assert (r.code, r.reason, r.errlines) == (125, "usage", 1) and "UTF-16" in r.errtext, r
+
+
+def test_real_time_signals_have_names():
+    """As `kill -l` of the guest's bash names them, from the script's own mouth."""
+    def check(sig):
+        r = run("-c", f"kill -{sig} $$")
+        name = {34: "SIGRTMIN", 64: "SIGRTMAX"}.get(sig, f"SIGRTMIN+{sig - 34}")
+        assert (r.code, r.reason) == (128 + sig, "signaled") and f"signal {sig} ({name})" in r.errtext, r
+
+    each(check, (34, 35, 49, 50, 63, 64))

@@ -181,3 +181,50 @@ def test_stdout_and_stderr_closed_by_the_script():
 def test_reopened_streams():
     r = run("-c", "echo a >/dev/stdout; echo b >>/proc/self/fd/1; echo c >/dev/stderr")
     assert (r.code, r.out, r.err) == (0, b"a\nb\n", b"c\n")
+
+
+TURNS = "for i in 1 2 3 4 5 6 7 8 9; do echo o$i; echo e$i >&2; done"
+IN_TURN = b"".join(b"o%d\ne%d\n" % (i, i) for i in range(1, 10))
+
+
+def joined(script, how, *options):
+    """Runs it by a shell with its redirections `how`."""
+    return run(*options, "-c", script, before=("sh", "-c", f'exec "$@" {how}', "sh"))
+
+
+def test_one_open_file_for_both_keeps_the_order():
+    """A file, a pipe, a file that is appended to; and the run's own line after it."""
+    with scratch() as d:
+        f = os.path.join(d, "f")
+        for how in (f">{f} 2>&1", f">>{f} 2>&1", f"2>{f} >&2"):
+            r = joined(TURNS, how)
+            with open(f, "rb") as file:
+                assert file.read() == IN_TURN, (how, r)
+            os.unlink(f)
+            assert r.result["host"]["streams"]["joined"] is True, r
+        r = joined(TURNS + "; printf x; exit 7", "2>&1")
+        assert (r.code, r.out, r.err) == (7, IN_TURN + b"x", b""), r
+        streams = r.result["host"]["streams"]
+        assert (streams["stdout"]["bytes"], streams["stderr"]["bytes"]) == (len(IN_TURN) + 1, 0), r
+        r = joined("printf x; sleep 100", "2>&1", "--wall", "1s")
+        assert r.code == 124 and r.out.startswith(b"x\ndolania: "), r
+
+
+def test_two_files_stay_two():
+    with scratch() as d:
+        r = joined(TURNS, f">{d}/a 2>{d}/b")
+        for name, mark in (("a", b"o"), ("b", b"e")):
+            with open(os.path.join(d, name), "rb") as file:
+                assert file.read() == b"".join(b"%c%d\n" % (mark[0], i) for i in range(1, 10)), r
+        assert r.result["host"]["streams"]["joined"] is False, r
+
+
+def test_the_limit_of_output_is_one_for_both_that_are_one():
+    r = joined("head -c 3000 /dev/zero; head -c 3000 /dev/zero >&2", "2>&1", "--output", "4096")
+    assert r.out.startswith(bytes(4096)) and r.out.count(b"\0") == 4096, r
+    assert r.result["host"]["streams"]["stdout"]["bytes"] == 6000, r
+
+
+def test_a_joined_reader_that_leaves_is_sigpipe_for_both():
+    r = joined("while echo x >&2; do :; done", "2>&1 | head -c 1")
+    assert r.result["end"]["reason"] == "signaled" and r.result["end"]["code"] == 13, r

@@ -128,7 +128,7 @@ static void tell(const struct command *c, const struct dolania_result *r)
 		return;
 	/* Our line begins a line, also after output that did not end its last one. */
 	if (any && r->ran && ((r->err.bytes > 0 && r->err.last_byte != '\n') ||
-			      (c->run.clean_stdout && c->run.clean_stderr && r->out.bytes > 0 &&
+			      ((r->joined || (c->run.clean_stdout && c->run.clean_stderr)) && r->out.bytes > 0 &&
 			       r->out.last_byte != '\n')) && write(STDERR_FILENO, "\n", 1) < 0)
 		return;
 	if (r->message[0] != '\0')

@@ -98,7 +98,7 @@ struct dolania_options {
 	const char *kernel, *initrd, *append;	/* NULL: ours; append: more kernel command line */
 	bool loopback;			/* our kernel with 127.0.0.1; not with `kernel` */
 	int stdin_fd;			/* -1: none */
-	int stdout_fd, stderr_fd;	/* -1: count only */
+	int stdout_fd, stderr_fd;	/* -1: count only; the same open file: the script has one stream for both */
 	bool clean_stdout, clean_stderr;	/* make control sequences harmless */
 	int events_fd;			/* a JSON line for each event, as it happens (docs/result.md); -1: none */
 	int progress_fd;		/* a terminal that is told what is being done, where that takes long; -1: none */
@@ -205,6 +205,7 @@ struct dolania_result {
 	char vmm_log[DOLANIA_LINE];	/* last line the VMM wrote */
 	uint64_t stdin_bytes;		/* read from stdin_fd */
 	struct dolania_stream out, err;
+	bool joined;			/* the caller's stdout and stderr are one, so the script's are: all is in `out` */
 	struct dolania_cgroup cgroup;
 	struct dolania_discard discard;
 	struct dolania_out returned;	/* with the option `out` */

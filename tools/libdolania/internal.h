@@ -17,11 +17,17 @@
 #define NS_PER_S 1000000000ull
 #define NS_PER_MS 1000000ull
 
+enum { SCRIPT_WORDS = 130 };
+
 struct script {
 	uint8_t *text;			/* NULL: no script file */
 	size_t bytes;
 	char place[4096];		/* its path in the guest */
-	char interp[256], interp_arg[256];	/* from '#!'; "" none */
+	char interp[256], interp_arg[256];	/* from '#!', as they stand there; "" none */
+	char env_flags[8], split_text[4096];
+	const char *word[SCRIPT_WORDS];	/* the same, `env -S` taken apart */
+	unsigned words;
+	bool is_env;			/* the interpreter is env */
 };
 
 struct fds {
@@ -122,6 +128,13 @@ int locate_image(struct session *s, const char *runtime);
 int script_prepare(struct session *s);
 void script_release(struct session *s);
 
+bool stream_same(int a, int b);	/* one open file, pipe, socket or terminal */
+
+/* shebang.c */
+int shebang_read(struct session *s);
+bool shebang_has_bom(const struct script *c);
+const char *shebang_program(const struct script *c);	/* of the '#!' line, behind env; "" none.  Its lifetime is c's */
+
 /* ram.c: what the machine gets for what the script may use. */
 uint64_t ram_for(const struct dolania_options *o);
 uint64_t tmp_files_max(const struct dolania_options *o);
@@ -131,6 +144,7 @@ bool policy_ends(struct session *s, const struct report *page);
 
 /* job.c */
 int job_build(struct session *s);
+const char *job_env(const struct dolania_options *o, const char *name, size_t n);	/* the script's; NULL: it has none such */
 
 /* disk.c */
 enum { DISKS_MAX = 4 };
@@ -212,7 +226,7 @@ uint64_t verdict_oom_kills(void);
 void notes_guest(struct session *s, const uint64_t *v);	/* of the last frame */
 void notes_output(struct session *s);
 void notes_left(struct session *s, pid_t vmm);	/* which was killed, and did not disappear */
-void notes_line_ends(struct session *s);
+void notes_script(struct session *s, uint64_t g_status);	/* what is not seen in a script's text; it exited with that */
 void notes_file_size(struct session *s, uint64_t g_status);	/* a script that exited with it */
 
 /* events.c */

@@ -57,6 +57,17 @@ static bool env_stays(const struct dolania_options *o, const char *entry, size_t
 	return true;
 }
 
+const char *job_env(const struct dolania_options *o, const char *name, size_t n)
+{
+	for (size_t i = o->env_count; i > 0; i--)
+		if (strncmp(o->env[i - 1], name, n) == 0 && o->env[i - 1][n] == '=')
+			return o->env[i - 1] + n + 1;
+	for (size_t i = 0; i < FIXED; i++)
+		if (strncmp(fixed_env[i], name, n) == 0 && fixed_env[i][n] == '=')
+			return fixed_env[i] + n + 1;
+	return NULL;
+}
+
 static bool add_env(const struct dolania_options *o, struct strings *t, uint32_t *count)
 {
 	for (size_t i = 0; i < FIXED; i++)
@@ -161,6 +172,8 @@ int job_build(struct session *s)
 		job.flags |= WIRE_JOB_SCRIPT;
 	if (o->work_dir != NULL)
 		job.flags |= WIRE_JOB_WORK;
+	if (s->r->joined)
+		job.flags |= WIRE_JOB_JOINED;
 	if (o->image_only)
 		job.flags |= WIRE_JOB_NOEXEC;
 	if (o->out != NULL)

@@ -82,13 +82,34 @@ void notes_file_size(struct session *s, uint64_t g_status)
 			     policy_advice(s->o, SETTING_FSIZE, advice, sizeof(advice)));
 }
 
-/* Windows line ends are the one cause that nobody sees. */
-void notes_line_ends(struct session *s)
+static bool reads_marks(const char *program)
+{
+	return strncmp(program, "python", 6) == 0 || strncmp(program, "node", 4) == 0;
+}
+
+/* What an editor does not show, and what a '#!' line means on every Linux. */
+void notes_script(struct session *s, uint64_t g_status)
 {
 	const struct script *c = &s->script;
+	const char *program = c->words > 0 ? shebang_program(c) : s->argv[0];
+	const uint8_t *end = c->bytes > 0 ? memchr(c->text, '\n', c->bytes) : NULL;
 
+	if (s->o->form != DOLANIA_FILE)
+		return;
+	if (shebang_has_bom(c) && !reads_marks(program))
+		session_note(s, "the script begins with a byte order mark, which %s takes for a part of its first line; save it "
+			     "without (as \"UTF-8\", not \"UTF-8 with BOM\")", program);
+	if (g_status == 0)
+		return;
 	if (strchr(c->interp, '\r') != NULL || strchr(c->interp_arg, '\r') != NULL)
 		session_note(s, "the '#!' line of the script ends in a carriage return; save it with Unix line ends");
+	else if (end != NULL && end > c->text && end[-1] == '\r' && !reads_marks(program))
+		session_note(s, "the lines of the script end in carriage returns, which %s takes for a part of them; save it with "
+			     "Unix line ends", program);
+	if (c->is_env && c->words == 2 && c->word[1] == c->interp_arg &&
+	    strpbrk(c->interp_arg, " \t") != NULL)
+		session_note(s, "Linux hands over all that follows %s in a '#!' line as one argument; write '#!%s -S %s'",
+			     c->interp, c->interp, c->interp_arg);
 }
 
 static void tell_truncated(struct session *s, const char *name, const struct dolania_stream *t)

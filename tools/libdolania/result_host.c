@@ -56,6 +56,7 @@ static json_t *result_streams(const struct dolania_result *r)
 	json_put(streams, "stdin", in);
 	json_put(streams, "stdout", result_stream(&r->out));
 	json_put(streams, "stderr", result_stream(&r->err));
+	json_put(streams, "joined", json_boolean(r->joined));
 	return streams;
 }
 

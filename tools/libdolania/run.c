@@ -137,6 +137,7 @@ static int prepare(struct session *s)
 		return -1;
 	if (out_prepare(s) < 0)
 		return -1;
+	s->r->joined = stream_same(s->o->stdout_fd, s->o->stderr_fd);
 	measure_all(s);
 	s->ram_bytes = s->r->ram_bytes = ram_for(s->o);
 	return job_build(s) < 0 ? -1 : spawn_prepare(s);

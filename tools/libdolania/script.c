@@ -1,11 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/*
- * script.c - the script's text, its interpreter, its runtime, its argv.
- *
- * '#!' is read as Linux reads it (one optional argument, all the rest of the
- * line), but here and not in the guest's kernel: the interpreter is started
- * with the script as its argument, so a script runs from a noexec mount too.
- */
+/* script.c - the script's text, its name in the guest, its runtime, its argv. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -126,50 +120,17 @@ static int open_script(struct session *s)
 	return ret;
 }
 
-/* /work/NAME, with a plain name made from the path. */
+/* /work/NAME, with the name that it has on the host. */
 static void choose_place(struct session *s)
 {
-	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
 	const char *slash = strrchr(s->o->script, '/');
 	const char *name = slash != NULL ? slash + 1 : s->o->script;
-	size_t n = strlen(name), used = sizeof(PLACE) - 1;
 
 	if (s->script_is_stdin)
-		name = "script", n = 6;
+		name = "script";
 	else if (inputs_script_place(s, s->script.place, sizeof(s->script.place)))
 		return;			/* where it is in the copy */
-	memcpy(s->script.place, PLACE, used);
-	if (n > 64) {			/* the end has the suffix */
-		name += n - 64;
-		n = 64;
-	}
-	for (size_t i = 0; i < n; i++)
-		s->script.place[used++] = strchr(plain, name[i]) != NULL ? name[i] : '_';
-	s->script.place[used] = '\0';
-	if (n == 0 || s->script.place[sizeof(PLACE) - 1] == '-' || s->script.place[sizeof(PLACE) - 1] == '.')
-		s->script.place[sizeof(PLACE) - 1] = '_';
-	if (n == 0)
-		s->script.place[sizeof(PLACE)] = '\0';
-}
-
-/* "#! interpreter [argument]", as Linux's binfmt_script has it. */
-static void read_interpreter_line(struct script *c)
-{
-	char line[256];
-	size_t n = c->bytes < sizeof(line) - 1 ? c->bytes : sizeof(line) - 1;
-	char *at, *end;
-
-	if (c->bytes < 2 || c->text[0] != '#' || c->text[1] != '!')
-		return;
-	memcpy(line, c->text, n);
-	line[n] = '\0';
-	line[strcspn(line, "\n")] = '\0';
-	at = line + 2 + strspn(line + 2, " \t");
-	for (end = at + strlen(at); end > at && strchr(" \t", end[-1]) != NULL; end--)
-		end[-1] = '\0';
-	end = at + strcspn(at, " \t");
-	snprintf(c->interp, sizeof(c->interp), "%.*s", (int)(end - at), at);
-	snprintf(c->interp_arg, sizeof(c->interp_arg), "%s", end + strspn(end, " \t"));
+	snprintf(s->script.place, sizeof(s->script.place), PLACE "%s", name);
 }
 
 static bool has_suffix(const char *name, const char *suffix)
@@ -179,28 +140,18 @@ static bool has_suffix(const char *name, const char *suffix)
 	return n > m && strcmp(name + n - m, suffix) == 0;
 }
 
-/* The last path component of a word, as in "/usr/bin/python3". */
-static bool word_is(const char *word, size_t n, const char *start)
+static bool starts_with(const char *name, const char *start)
 {
-	for (size_t i = n; i > 0; i--)
-		if (word[i - 1] == '/') {
-			word += i;
-			n -= i;
-			break;
-		}
-	return n >= strlen(start) && strncmp(word, start, strlen(start)) == 0;
+	return strncmp(name, start, strlen(start)) == 0;
 }
 
 static const char *runtime_of_interpreter(const struct script *c)
 {
-	const char *at = c->interp;
+	const char *program = shebang_program(c);
 
-	if (word_is(at, strlen(at), "env"))
-		for (at = c->interp_arg; *at == '-' || memchr(at, '=', strcspn(at, " \t")) != NULL; at += strspn(at, " \t"))
-			at += strcspn(at, " \t");	/* env's options and settings */
-	if (word_is(at, strcspn(at, " \t"), "python"))
+	if (starts_with(program, "python"))
 		return "python";
-	return word_is(at, strcspn(at, " \t"), "node") ? "node" : "base";
+	return starts_with(program, "node") ? "node" : "base";
 }
 
 static const char *choose_runtime(const struct session *s)
@@ -231,10 +182,9 @@ static void push_file(struct session *s, const char *runtime)
 	const struct script *c = &s->script;
 	const char *name = s->o->script;
 
-	if (c->interp[0] != '\0') {
-		push(s, c->interp);
-		if (c->interp_arg[0] != '\0')
-			push(s, c->interp_arg);
+	if (c->words > 0) {
+		for (unsigned i = 0; i < c->words; i++)
+			push(s, c->word[i]);
 	} else if (c->bytes >= 4 && memcmp(c->text, "\x7f" "ELF", 4) == 0) {
 		;			/* a program: the guest's kernel knows what to do */
 	} else if (has_suffix(name, ".py")) {
@@ -281,9 +231,10 @@ int script_prepare(struct session *s)
 		choose_place(s);
 		if (inputs_check_script(s) < 0)
 			return -1;
-		read_interpreter_line(&s->script);
+		if (shebang_read(s) < 0)
+			return -1;
 	}
-	s->argv = calloc(s->o->args_count + 5, sizeof(*s->argv));
+	s->argv = calloc(s->o->args_count + SCRIPT_WORDS + 5, sizeof(*s->argv));
 	if (s->argv == NULL)
 		return session_fail(s, DOLANIA_HOST_OOM, "no memory for the arguments");
 	runtime = choose_runtime(s);

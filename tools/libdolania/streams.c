@@ -17,12 +17,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/kcmp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
@@ -276,4 +278,23 @@ void stream_finish(struct stream *t, struct report *page, unsigned ring)
 	while (t->pipe < 0 && !t->drained && !stream_is_full(t))
 		if (take_ring(t, page, ring))
 			stream_end(t);
+}
+
+bool stream_same(int a, int b)
+{
+	struct stat x, y;
+
+	if (a < 0 || b < 0 || fstat(a, &x) < 0 || fstat(b, &y) < 0 || x.st_dev != y.st_dev || x.st_ino != y.st_ino)
+		return false;
+	/* These have one order however often they were opened; a file has a place of each opening's. */
+	if (S_ISFIFO(x.st_mode) || S_ISSOCK(x.st_mode) || S_ISCHR(x.st_mode))
+		return true;
+	if (a == b)
+		return true;
+	switch (syscall(SYS_kcmp, getpid(), getpid(), KCMP_FILE, (unsigned long)a, (unsigned long)b)) {
+	case 0: return true;
+	case -1: break;			/* forbidden, as in some containers, or not in this kernel */
+	default: return false;
+	}
+	return lseek(a, 0, SEEK_CUR) == lseek(b, 0, SEEK_CUR) && fcntl(a, F_GETFL) == fcntl(b, F_GETFL);
 }

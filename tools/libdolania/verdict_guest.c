@@ -20,9 +20,25 @@ static const char *image_name(const struct session *s)
 	return s->r->runtime;
 }
 
+/* "SIGKILL", "SIGRTMIN+3": as `kill -l` of a guest's shell has it; the C library keeps two for itself. */
+static void signal_name(int sig, char *to, size_t room)
+{
+	enum { RT_FIRST = 34, RT_LAST = 64 };
+	const char *name = sigabbrev_np(sig);
+
+	if (name != NULL)
+		snprintf(to, room, "SIG%s", name);
+	else if (sig == RT_FIRST || sig == RT_LAST)
+		snprintf(to, room, sig == RT_FIRST ? "SIGRTMIN" : "SIGRTMAX");
+	else if (sig > RT_FIRST)
+		snprintf(to, room, "SIGRTMIN+%d", sig - RT_FIRST);
+	else
+		snprintf(to, room, "of the C library");
+}
+
 static void kill_by_signal(struct session *s, uint64_t g_signal)
 {
-	const char *name = sigabbrev_np((int)g_signal);
+	char name[24];
 
 	s->r->code = (int)g_signal;
 	if (g_signal == SIGPIPE && (s->r->out.closed || s->r->err.closed)) {
@@ -38,8 +54,8 @@ static void kill_by_signal(struct session *s, uint64_t g_signal)
 			     policy_advice(s->o, SETTING_FSIZE, advice, sizeof(advice)));
 		return;
 	}
-	session_fail(s, DOLANIA_SIGNALED, "the script was killed by signal %d (SIG%s)", (int)g_signal,
-		     name != NULL ? name : "?");
+	signal_name((int)g_signal, name, sizeof(name));
+	session_fail(s, DOLANIA_SIGNALED, "the script was killed by signal %d (%s)", (int)g_signal, name);
 }
 
 static void exec_failed(struct session *s, const uint64_t *v, bool found)
@@ -129,8 +145,7 @@ void verdict_guest_exit(struct session *s)
 	if (v[WIRE_EXIT_KIND] == WIRE_KIND_EXITED && code <= 255) {
 		s->r->code = (int)code;
 		session_fail(s, DOLANIA_EXITED, "%s", "");
-		if (code == 126 || code == 127)
-			notes_line_ends(s);
+		notes_script(s, code);
 		notes_file_size(s, code);
 	} else if (v[WIRE_EXIT_KIND] == WIRE_KIND_SIGNALED && code >= 1 && code <= 64) {
 		kill_by_signal(s, code);
