@@ -68,6 +68,50 @@ def test_a_write_through_a_mapping_is_seen():
     assert first[1] != second[1] and second[1] == third[1], (first, second, third)
 
 
+def measured(p, role, *options):
+    """(was it in the cache, the digest)"""
+    subprocess.run([DOLANIA, "run", "--quiet", "--result", f"{p.top}/r", *options, "-c", "true"],
+                   env={**os.environ, "XDG_CACHE_HOME": p.cache}, stdin=subprocess.DEVNULL,
+                   stderr=subprocess.DEVNULL, check=False)
+    with open(f"{p.top}/r", encoding="utf-8") as f:
+        r = json.load(f)
+    found = [m for m in r["measured"] if m["role"] == role]
+    if not found:
+        raise Skip(f"nothing is measured here: {r['end']['message']}")
+    return found[0]["cached"], found[0]["sha256"]
+
+
+def test_a_digest_follows_a_write_through_a_mapping():
+    """The page was dirty when the file was hashed, so the write alone would give the file no new time."""
+    size = 128 << 10
+    with Place() as p:
+        with open(p.file, "wb") as f:
+            f.write(b"070701".ljust(size, b"0"))     # begins as a cpio archive does
+        os.sync()
+        with open(p.file, "r+b") as f, mmap.mmap(f.fileno(), size) as m:
+            m[4096:4104] = b"version1"
+            time.sleep(SETTLES_S)
+            first = measured(p, "initrd", "--initrd", p.file)
+            assert measured(p, "initrd", "--initrd", p.file) == (True, first[1]), "an unchanged file is hashed once"
+            m[4096:4104] = b"version2"
+            second = measured(p, "initrd", "--initrd", p.file)
+            want = hashlib.sha256(m[:]).hexdigest()
+    assert first[1] != second[1] == want and not second[0], (first, second, want)
+
+
+def test_the_vmm_that_is_hashed_is_the_one_that_is_executed():
+    """One open for both: by its path it could be another one the second time."""
+    if shutil.which("strace") is None:
+        raise Skip("there is no strace")
+    with Place() as p:
+        r = subprocess.run(["strace", "-f", "-e", "trace=openat,open", DOLANIA, "run", "--quiet", "--result", f"{p.top}/r", "-c", "true"],
+                           stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                           env={**os.environ, "XDG_CACHE_HOME": p.cache})
+        opens = [x for x in r.stderr.splitlines() if "dolania-vmm\"" in x]
+        assert measured(p, "vmm")[1], "it is measured"
+    assert len(opens) == 1, opens
+
+
 def test_an_unchanged_input_is_packed_once():
     with Place() as p:
         with open(p.file, "wb") as f:

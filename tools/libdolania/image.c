@@ -94,8 +94,7 @@ static int copy_content(struct build *b, int fd, const char *name, size_t inode,
 {
 	off_t at = 0;
 
-	/* A page that is dirty through a mapping could be written again without a new ctime, until it was written back. */
-	(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
+	unchanged_write_back(fd);
 	while (at < size) {
 		off_t data = lseek(fd, at, SEEK_DATA), hole;
 

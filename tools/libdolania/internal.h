@@ -32,13 +32,14 @@ struct script {
 
 struct fds {
 	int kvm, ram, shared, kernel, initrd, job, root, input;
+	int program;			/* the VMM */
 	int scratch, out_disk;		/* memfds: kept until they are overwritten */
 	int net;			/* the VMM's network namespace: for it to end after the VMM */
 	int in[2], out[2], err[2], notice[2], log[2];	/* pipes */
 };
 
 #define SESSION_NO_FDS { \
-	.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1, .root = -1, .input = -1, \
+	.kvm = -1, .ram = -1, .shared = -1, .kernel = -1, .initrd = -1, .job = -1, .root = -1, .input = -1, .program = -1, \
 	.scratch = -1, .out_disk = -1, .net = -1, .in = { -1, -1 }, .out = { -1, -1 }, .err = { -1, -1 }, \
 	.notice = { -1, -1 }, .log = { -1, -1 }, \
 }
@@ -185,6 +186,11 @@ struct collected {
 	char why[DOLANIA_LINE];
 };
 void collect(struct session *s, int fd, struct collected *c);
+
+/* unchanged.c */
+bool unchanged_is_known(int fd);	/* its file system says when a file changes */
+bool unchanged_is_settled(const struct timespec *ctime, const struct timespec *now);
+void unchanged_write_back(int fd);	/* before it is read: then each later write is seen */
 
 /* measure.c */
 int cache_open(const char *name);	/* $XDG_CACHE_HOME/dolania/NAME, made if need be; -1: no cache */

@@ -4,11 +4,8 @@
  *
  * Hashing a large image costs more than a run, so digests of files are kept in
  * $XDG_CACHE_HOME/dolania/digests, a small file each, named by what changes
- * when the file does: device, inode, size, mtime and ctime.  ctime cannot be
- * set by a user, so a file with an unchanged key is unchanged, as far as the
- * host's clock and root are trusted; whoever can write the cache directory can
- * lie to its owner.  A file touched within the last two seconds is not cached:
- * another write could fall into the same clock tick.
+ * when the file does (unchanged.c).  Whoever can write the cache directory can
+ * lie to its owner.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,7 +21,7 @@
 
 #include "tools/libdolania/internal.h"
 
-enum { SETTLED_S = 2, WORTH_CACHING = 64 * 1024, HEX = 64 };
+enum { WORTH_CACHING = 64 * 1024, HEX = 64 };
 
 static struct dolania_measure *new_measure(struct session *s, const char *role, const char *name)
 {
@@ -155,32 +152,30 @@ static void cache_put(int dir, const char *key, const struct dolania_measure *m)
 	close(fd);
 }
 
-static bool is_settled(const struct stat *st)
-{
-	struct timespec now = { 0, 0 };
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	return st->st_mtim.tv_sec + SETTLED_S < now.tv_sec && st->st_ctim.tv_sec + SETTLED_S < now.tv_sec;
-}
-
 void measure_file(struct session *s, const char *role, const char *name, int fd)
 {
 	struct dolania_measure *m = new_measure(s, role, name);
+	struct timespec now = { 0, 0 };
 	struct stat before, after;
 	char key[128];
 	int dir = -1;
 
+	clock_gettime(CLOCK_REALTIME, &now);
 	if (m == NULL || fstat(fd, &before) < 0)
 		return;
 	m->bytes = (uint64_t)before.st_size;
-	if (before.st_nlink > 0 && before.st_size >= WORTH_CACHING && is_settled(&before))
+	if (before.st_nlink > 0 && before.st_size >= WORTH_CACHING && unchanged_is_settled(&before.st_ctim, &now) &&
+	    unchanged_is_known(fd))
 		dir = cache_open("digests");
 	if (dir >= 0)
 		cache_key(&before, key, sizeof(key));
-	if ((dir < 0 || !cache_get(dir, key, m)) && hash_fd(m, fd) && dir >= 0 && fstat(fd, &after) == 0 &&
-	    after.st_size == before.st_size && after.st_ctim.tv_sec == before.st_ctim.tv_sec &&
-	    after.st_ctim.tv_nsec == before.st_ctim.tv_nsec)
-		cache_put(dir, key, m);
+	if (dir < 0 || !cache_get(dir, key, m)) {
+		if (dir >= 0)
+			unchanged_write_back(fd);
+		if (hash_fd(m, fd) && dir >= 0 && fstat(fd, &after) == 0 && after.st_size == before.st_size &&
+		    after.st_ctim.tv_sec == before.st_ctim.tv_sec && after.st_ctim.tv_nsec == before.st_ctim.tv_nsec)
+			cache_put(dir, key, m);
+	}
 	if (dir >= 0)
 		close(dir);
 }

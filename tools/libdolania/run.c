@@ -99,15 +99,11 @@ static int check_options(struct session *s)
 static void measure_all(struct session *s)
 {
 	const struct dolania_options *o = s->o;
-	int vmm;
 
 	if (!o->measure)
 		return;
-	vmm = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);
-	if (vmm >= 0) {
-		measure_file(s, "vmm", s->paths.vmm, vmm);
-		close(vmm);
-	}
+	if (s->fd.program >= 0)
+		measure_file(s, "vmm", s->paths.vmm, s->fd.program);
 	measure_file(s, "kernel", locate_kernel(s), s->fd.kernel);
 	measure_file(s, "initrd", o->initrd != NULL ? o->initrd : s->paths.initrd, s->fd.initrd);
 	measure_file(s, "image", s->image_path, s->fd.root);
@@ -138,6 +134,7 @@ static int prepare(struct session *s)
 	if (out_prepare(s) < 0)
 		return -1;
 	s->r->joined = stream_same(s->o->stdout_fd, s->o->stderr_fd);
+	s->fd.program = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);	/* what is hashed is what is executed */
 	measure_all(s);
 	s->ram_bytes = s->r->ram_bytes = ram_for(s->o);
 	return job_build(s) < 0 ? -1 : spawn_prepare(s);

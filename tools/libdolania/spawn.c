@@ -284,19 +284,20 @@ int spawn_vmm(struct session *s)
 	char cmdline[4096 + 16];
 	struct start t;
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int program = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);
 
-	if (null < 0 || program < 0) {
+	if (s->fd.program < 0)
+		s->fd.program = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);
+	if (null < 0 || s->fd.program < 0) {
 		int e = errno;
 
 		session_fail(s, DOLANIA_HOST_IO, "%s: %s", null < 0 ? "/dev/null" : s->paths.vmm, strerror(e));
 	} else {
 		build_start(s, &t, cmdline, sizeof(cmdline));
 		s->r->started_ns = now_ns();
-		s->pid = start_confined(s, &t, program, null);
+		s->pid = start_confined(s, &t, s->fd.program, null);
 	}
 	fd_close(&null);
-	fd_close(&program);
+	fd_close(&s->fd.program);
 	if (s->pid <= 0) {
 		s->pid = 0;
 		return -1;
@@ -311,6 +312,7 @@ void spawn_release(struct session *s)
 	struct fds *f = &s->fd;
 
 	close_their_ends(f);
+	fd_close(&f->program);
 	fd_close(&f->in[1]);
 	fd_close(&f->out[0]);
 	fd_close(&f->err[0]);

@@ -3,14 +3,8 @@
  * tree.c - walks the inputs: what is in them, and a key that changes with them.
  *
  * The key is a hash over every entry in name order: name, mode, size, device,
- * inode, mtime, ctime in nanoseconds, and where a link points.  Nobody but root
- * can set a ctime, so a tree with an unchanged key is unchanged, as far as its
- * file system keeps ctimes: those that are known to are listed here.  A write
- * through a shared memory mapping on a tmpfs changes no time and goes unseen.
- *
- * Two writes within one tick of the file system's clock leave one ctime.  So a
- * tree counts as settled only when its latest ctime is SETTLED_S old at the time
- * of the walk: whatever is written after that gets a later one.
+ * inode, mtime, ctime in nanoseconds, and where a link points.  A tree with an unchanged key is
+ * unchanged by the rule of unchanged.c.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -23,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,19 +24,7 @@
 
 #define VANISHED "was gone when it was read"
 
-enum { SETTLED_S = 2, DEPTH_MAX = 200, LOOK_FOR_CANCEL = 256 };
-
-/* Local file systems that give each change of a file a ctime of now.  Not those that come with times, as erofs. */
-static const unsigned known_file_systems[] = {
-	0xEF53,		/* ext2, ext3, ext4 */
-	0x58465342,	/* xfs */
-	0x9123683E,	/* btrfs */
-	0x01021994,	/* tmpfs */
-	0x794C7630,	/* overlayfs */
-	0xF2F52010,	/* f2fs */
-	0x2FC12FC1,	/* zfs */
-	0xCA451A4E,	/* bcachefs */
-};
+enum { DEPTH_MAX = 200, LOOK_FOR_CANCEL = 256 };
 
 struct walk {
 	struct session *s;
@@ -76,16 +57,10 @@ static void hash_stat(struct walk *w, const struct stat *st)
 
 static void look_at_file_system(struct walk *w, int dir, dev_t device)
 {
-	struct statfs fs;
-	bool known = false;
-
 	if (device == w->device)
 		return;
 	w->device = device;
-	if (fstatfs(dir, &fs) == 0)
-		for (size_t i = 0; i < sizeof(known_file_systems) / sizeof(known_file_systems[0]); i++)
-			known = known || (unsigned)fs.f_type == known_file_systems[i];
-	w->local = w->local && known;
+	w->local = w->local && unchanged_is_known(dir);
 }
 
 static int say(struct walk *w, enum dolania_reason reason, const char *name, const char *why)
@@ -292,7 +267,7 @@ int tree_look(struct session *s, struct tree *t)
 		t->bytes += w->c->bytes;
 	}
 	crypto_generichash_final(&w->h, t->key, sizeof(t->key));
-	t->settled = w->local && w->latest.tv_sec + SETTLED_S < now.tv_sec;
+	t->settled = w->local && unchanged_is_settled(&w->latest, &now);
 	free(w);
 	return ret;
 }
