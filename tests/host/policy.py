@@ -1,9 +1,11 @@
 """Policy files: what is taken, what is refused and with which words.  No VM."""
+import json
 import os
 import random
+import subprocess
 import tempfile
 
-from lib import TOP, command, site
+from lib import DOLANIA, Skip, TOP, command, site
 
 SITE = "/etc/dolania/site.ini"
 
@@ -227,3 +229,24 @@ def test_the_table_of_limits_is_the_documented_one():
     with open(os.path.join(TOP, "docs/limits.md"), encoding="utf-8") as f:
         text = f.read()
     assert command("policy", "table").stdout in text, "docs/limits.md: put in what 'dolania policy table' prints"
+
+
+def test_a_user_namespace_is_told():
+    """There a site's file may be the caller's own: a tmpfs over /etc/dolania, by somebody who is root in it alone."""
+    if subprocess.run(["unshare", "-rm", "true"], capture_output=True, check=False).returncode != 0:
+        raise Skip("no user namespaces here")
+    with tempfile.TemporaryDirectory() as d:
+        def run(*before, policy="trusted"):
+            r = subprocess.run([*before, DOLANIA, "run", "--result", f"{d}/r", "--policy", policy, "--kernel", "/dev/null", "-c", "true"],
+                               stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+            with open(f"{d}/r", encoding="utf-8") as f:
+                return r.stderr, json.load(f)["policy"]["ids_are_mapped"]
+
+        inside = ("unshare", "-rm")
+        told, mapped = run(*inside)
+        assert mapped is True, told
+        doctor = subprocess.run([*inside, DOLANIA, "doctor"], capture_output=True, text=True, check=False).stdout
+        assert "identity" in doctor, doctor
+        with open("/proc/self/uid_map", encoding="utf-8") as f:
+            if f.read().split() == ["0", "0", "4294967295"]:
+                assert run()[1] is False

@@ -61,6 +61,16 @@ def test_what_a_run_wrote_and_an_empty_file_are_written_anew():
                 os.unlink(f"{d}/link")
 
 
+def test_a_result_stays_where_the_run_is_refused_for_another_file():
+    with scratch() as d:
+        refused_run("--result", f"{d}/ours")
+        before = text_of(f"{d}/ours")
+        write_file(d, "mine", "title: notes\n")
+        for other in ("mine", "ours", "none/meta"):
+            r = command("run", "--result", f"{d}/ours", "--meta", f"{d}/{other}", "-c", "true")
+            assert r.returncode == 125 and text_of(f"{d}/ours") == before != "", (other, r)
+
+
 def test_events_and_archives_lose_nothing():
     with scratch() as d:
         for text in ("time: 2024\n", "{}\n", "dolania-reason:usage\n"):

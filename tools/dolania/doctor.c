@@ -310,7 +310,11 @@ static void check_policy(struct checkup *c)
 	}
 	snprintf(found, sizeof(found), "%s%s", policy.name,
 		 site.file[0] != '\0' ? ", under the ceiling of " POLICY_SITE : "");
-	line(c, FINE, "policy", found, "");
+	if (policy_ids_are_mapped())
+		line(c, WORSE, "policy", found, "this is a user namespace whose map is not the identity: a site's ceiling binds nobody "
+		     "here who can make such a one");
+	else
+		line(c, FINE, "policy", found, "");
 }
 
 int doctor(void)

@@ -185,7 +185,8 @@ static int command_run(int argc, char **argv, unsigned missing_fds)
 	dolania_result_init(&r);
 	result = (struct sink){ c.result_fd >= 0 ? "--result-fd" : "--result", c.result_file, c.result_fd, -1 };
 	meta = (struct sink){ "--meta", c.meta_file, -1, -1 };
-	if (!sink_open(&result, signal_fd, -1) || !sink_open(&meta, signal_fd, result.fd)) {
+	if (!sink_open(&result, signal_fd, -1) || !sink_open(&meta, signal_fd, result.fd) || !sink_begin(&result) ||
+	    !sink_begin(&meta)) {
 		options_release(&c);
 		return STATUS_USAGE;
 	}

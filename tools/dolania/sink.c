@@ -126,7 +126,7 @@ bool sink_open(struct sink *k, int signal_fd, int other)
 		why = "is the file of --result";
 	else if (k->fd >= 0 && !may_overwrite(k->fd, k->path))
 		why = "is there already, and no earlier run wrote it; remove it or name another";
-	else if (k->fd >= 0 && empty(k->fd) == 0 && fcntl(k->fd, F_SETFL, 0) == 0)
+	else if (k->fd >= 0 && fcntl(k->fd, F_SETFL, 0) == 0)
 		return true;
 	else
 		why = strerror(errno);
@@ -134,6 +134,14 @@ bool sink_open(struct sink *k, int signal_fd, int other)
 	if (k->fd >= 0)
 		close(k->fd);
 	k->fd = -1;
+	return false;
+}
+
+bool sink_begin(const struct sink *k)
+{
+	if (k->fd < 0 || k->path == NULL || empty(k->fd) == 0)
+		return true;
+	say("%s %s: %s", k->option, k->path, strerror(errno));
 	return false;
 }
 

@@ -17,6 +17,8 @@ struct sink {
  * run wrote it, and not if it is `other`, another sink's file (or -1).  A signal from `signal_fd` ends the process.
  */
 bool sink_open(struct sink *k, int signal_fd, int other);
+/* Empties what an earlier run wrote: once nothing can refuse the run any more.  False, and told, if it cannot. */
+bool sink_begin(const struct sink *k);
 /* Takes `text` and closes the file.  False, and told, if it could not be written. */
 bool sink_write(const struct sink *k, const char *what, char *text);
 /* A file that lines are added to; -1 and errno. */

@@ -65,6 +65,9 @@ struct dolania_policy {
  */
 int policy_parse(struct dolania_policy *p, const char *text, size_t bytes, const char *const *options,
 		 char *error);
+/* The caller is in a user namespace of its own, where files of "root" may be the caller's: a site's file proves nothing. */
+bool policy_ids_are_mapped(void);
+
 /* The site's ceiling.  Without one p->file is "". */
 int policy_site(struct dolania_policy *p, const char *const *options, char *error);
 /*

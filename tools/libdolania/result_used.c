@@ -38,6 +38,7 @@ json_t *result_policy(const struct dolania_options *opt)
 		return json_null();
 	o = result_file(opt->policy);
 	json_put(o, "site", opt->site != NULL ? result_file(opt->site) : json_null());
+	json_put(o, "ids_are_mapped", json_boolean(policy_ids_are_mapped()));
 	json_set_text(o, "execute", opt->image_only ? "image-only" : "anywhere");
 	json_put(o, "kill_output", json_boolean(opt->kill_output));
 	severity[1] = (char)('0' + opt->kill_severity);

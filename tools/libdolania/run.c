@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "tools/libdolania/internal.h"
+#include "tools/libdolania/policy.h"
 #include "tools/libdolania/settings.h"
 
 void dolania_defaults(struct dolania_options *o)
@@ -134,6 +135,9 @@ static int prepare(struct session *s)
 	if (out_prepare(s) < 0)
 		return -1;
 	s->r->joined = stream_same(s->o->stdout_fd, s->o->stderr_fd);
+	if (s->o->policy != NULL && (s->o->site != NULL || strcmp(s->o->policy->name, "standard") != 0) && policy_ids_are_mapped())
+		session_note(s, "the caller is in a user namespace of its own: what a site's policy says may be the caller's word%s",
+			     s->o->site == NULL ? "" : ", " POLICY_SITE " too");
 	s->fd.program = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);	/* what is hashed is what is executed */
 	measure_all(s);
 	s->ram_bytes = s->r->ram_bytes = ram_for(s->o);
