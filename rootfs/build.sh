@@ -104,7 +104,7 @@ strip_root() {
 }
 
 configure_root() {
-	local a path target mode _
+	local a path target mode offered _
 	while read -r path mode _; do
 		mkdir -p "$root/$path"
 		chmod "$mode" "$root/$path"
@@ -116,12 +116,14 @@ configure_root() {
 		if [ -e "$root/usr/bin/$a" ]; then ln -sf $a "$root/usr/bin/sh"; break; fi
 	done
 
-	# busybox's applets, where no Debian program of that name is
+	# those of busybox's applets that are offered, where no Debian program of that name is
+	offered=" $(grep -v '^#' "$here/applets" | tr '\n' ' ') "
 	: >"$work/$name.applets"
 	if [ -e "$root/usr/bin/busybox" ]; then chroot "$root" /usr/bin/busybox --list-full >"$work/$name.applets"; fi
 	while read -r a; do
 		case $a in usr/*) ;; *) a=usr/$a ;; esac
 		case $a in usr/bin/* | usr/sbin/*) ;; *) continue ;; esac
+		[[ $offered == *" ${a##*/} "* ]] || continue
 		if [ -e "$root/usr/bin/${a##*/}" ] || [ -e "$root/usr/sbin/${a##*/}" ] || [ -L "$root/$a" ]; then continue; fi
 		case $a in usr/bin/*) ln -s busybox "$root/$a" ;; *) ln -s ../bin/busybox "$root/$a" ;; esac
 	done <"$work/$name.applets"
@@ -192,7 +194,7 @@ build() {
 # What decides the image but for the versions, and what decides those: as long
 # as apt's sources and lists are the files they were, apt need not be asked.
 own_key() {
-	cat "${recipe[@]}" "$here/build.sh" "$here/debian.sh" "$here/erofs.sh" "$here/places"
+	cat "${recipe[@]}" "$here/build.sh" "$here/debian.sh" "$here/erofs.sh" "$here/places" "$here/applets"
 	(cd "$here" && find files python -type f | sort | xargs sha256sum)
 }
 lists_key() {

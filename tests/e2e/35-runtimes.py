@@ -72,6 +72,17 @@ def test_a_runtime_that_is_not_built_yet_says_how_to_build_it():
             assert run("--exit-code", "isolate", os.path.join(d, name)).code == 1
 
 
+@needs(PYTHON)
+def test_a_program_that_is_missing_is_hinted_at_where_it_is():
+    for runtime, program, hint in (("base", "python", "python"), ("base", "/usr/bin/python3", "python"), ("python", "node", "node"),
+                                   ("base", "git", "toolchain"), ("base", "nonesuch", None), ("python", "python2", None),
+                                   ("python", "/opt/bin/python", None), ("python", "/usr/local/bin/python3", None)):
+        r = run("--runtime", runtime, "--exec", "--", program, "-c", "1")
+        end = f"; it is with --runtime {hint}" if hint else ""
+        assert (r.code, r.reason) == (127, "not_found"), r
+        assert r.errtext == f"dolania: {program}: not in the image '{runtime}'{end}\n", r
+
+
 @needs(NODE)
 def test_node_thread_pool_and_es_modules():
     with scratch() as d:

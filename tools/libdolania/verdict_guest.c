@@ -58,6 +58,26 @@ static void kill_by_signal(struct session *s, uint64_t g_signal)
 	session_fail(s, DOLANIA_SIGNALED, "the script was killed by signal %d (%s)", (int)g_signal, name);
 }
 
+/* The runtime that has the program, by the name it is known by; "" where none does, or where it is this one. */
+static const char *runtime_with(const struct session *s, const char *program)
+{
+	static const char *const known[][2] = {
+		{ "python", "python" }, { "python3", "python" }, { "python3.11", "python" }, { "node", "node" },
+		{ "nodejs", "node" }, { "npm", "node" }, { "npx", "node" }, { "cc", "toolchain" }, { "gcc", "toolchain" },
+		{ "make", "toolchain" }, { "git", "toolchain" },
+	};
+	const char *slash = strrchr(program, '/');
+	const char *name = slash == NULL ? program : slash + 1;
+
+	if (slash != NULL && strncmp(program, "/bin/", 5) != 0 && strncmp(program, "/usr/bin/", 9) != 0)
+		return "";
+	for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+		if (strcmp(name, known[i][0]) == 0 &&
+		    (strncmp(image_name(s), known[i][1], strlen(known[i][1])) != 0))
+			return known[i][1];
+	return "";
+}
+
 static void exec_failed(struct session *s, const uint64_t *v, bool found)
 {
 	const char *program = s->argv[0], *of = "", *name = "";
@@ -72,8 +92,8 @@ static void exec_failed(struct session *s, const uint64_t *v, bool found)
 		session_fail(s, DOLANIA_NOT_FOUND, "%s: the '#!' line ends in a carriage return; save the script "
 			     "with Unix line ends", name);
 	else if (!found)
-		session_fail(s, DOLANIA_NOT_FOUND, "%s%s%s: not in the image '%s'; choose another with --runtime",
-			     program, of, name, image_name(s));
+		session_fail(s, DOLANIA_NOT_FOUND, "%s%s%s: not in the image '%s'%s%s", program, of, name, image_name(s),
+			     runtime_with(s, program)[0] == '\0' ? "" : "; it is with --runtime ", runtime_with(s, program));
 	else
 		session_fail(s, DOLANIA_NOT_EXECUTABLE, "%s%s%s: cannot be executed in the guest: %s", program, of,
 			     name, error_text(v[WIRE_EXIT_CODE]));
