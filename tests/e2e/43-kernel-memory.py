@@ -8,7 +8,7 @@ LARGE_BYTES = 240 << 20         # more than the machine has, as a file that is c
 OF_LARGE = ["locked_files", "spliced_files", "sent_files", "gifts"]
 FLOOR_KIB = 64 << 10            # of about 215 MiB that are there when the script starts
 CHARGED = ["netlink_to_self", "netlink_small", "netlink_acks", "netlink_dumps", "pipes", "unix_bytes", "filters", "messages",
-           "watches", "sent_files", "sent_tmp"]
+           "sent_files", "sent_tmp"]
 BOUNDED = ["ptys", "pty_bytes", "pty_bytes_late", "netlink_to_all", "locked_files", "spliced_files", "gifts"]
 
 
@@ -68,4 +68,4 @@ def test_other_ptys_and_netlink():
 
 @slow
 def test_what_was_charged_always():
-    each(check, ["pipes", "unix_bytes", "filters", "messages", "watches"])
+    each(check, ["pipes", "unix_bytes", "filters", "messages"])

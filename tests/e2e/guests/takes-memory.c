@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
@@ -174,21 +173,6 @@ static void messages(void)
 			;
 }
 
-static void watches(void)
-{
-	char name[64];
-
-	snprintf(name, sizeof name, "/tmp/w%d", (int)getpid());
-	mkdir(name, 0700);
-	for (int f; (f = inotify_init1(IN_NONBLOCK)) >= 0 && inotify_add_watch(f, name, IN_ALL_EVENTS) >= 0;)
-		;
-	for (int i = 0; i < 16384; i++) {
-		snprintf(name, sizeof name, "/tmp/w%d/%040d", (int)getpid(), i);
-		if (mkdir(name, 0700) < 0 || rmdir(name) < 0)
-			return;
-	}
-}
-
 /* Pages of the image and the inputs are charged to nobody while they can be dropped.  These could not be. */
 static off_t my_part(int *file, off_t *from)
 {
@@ -276,7 +260,7 @@ static const struct { const char *name; void (*take)(void); } kinds[] = {
 	{ "ptys", ptys }, { "pty_bytes", pty_bytes }, { "pty_bytes_late", pty_bytes_late },
 	{ "netlink_to_self", netlink_to_self }, { "netlink_small", netlink_small }, { "netlink_to_all", netlink_to_all },
 	{ "netlink_acks", netlink_acks }, { "netlink_dumps", netlink_dumps }, { "pipes", pipes },
-	{ "unix_bytes", unix_bytes }, { "filters", filters }, { "messages", messages }, { "watches", watches },
+	{ "unix_bytes", unix_bytes }, { "filters", filters }, { "messages", messages },
 	{ "locked_files", locked_files }, { "spliced_files", spliced_files }, { "sent_files", sent_files },
 	{ "sent_tmp", sent_tmp }, { "gifts", gifts },
 };
