@@ -45,7 +45,8 @@ def test_interpreter_line_env():
 def test_interpreter_line_env_settings():
     """What env sets is not its program; nor is an argument of the program a setting."""
     with scratch() as d:
-        for words in ("-S python3 -X utf8=1", "-S A=1 B=2 python3", "-i A=1 python3 -X utf8=1"):
+        for words in ("-S python3 -X utf8=1", "-S A=1 B=2 python3", "-i A=1 python3 -X utf8=1", "-S -u X python3",
+                      "-S -iu X python3", "-S --chdir /tmp python3", "-S --unset X A=1 python3"):
             r = run(write_file(d, "job", f"#!/usr/bin/env {words}\n"))
             assert r.result["runtime"] == "python", (words, r)
 

@@ -238,3 +238,18 @@ def test_what_is_left_out_is_counted_beyond_the_list():
         assert "200 entries" in r.errtext, r
         for seen in r.result["inputs"]:
             assert (seen["left_out_total"], len(seen["left_out"]), seen["left_out"][31]["name"]) == (100, 32, "031"), r
+
+
+def test_names_of_one_file_take_its_room_once():
+    with scratch() as d:
+        work = os.path.join(d, "work")
+        os.mkdir(work)
+        write_file(work, "a", os.urandom(3 << 20))
+        for name in ("b", "c"):
+            os.link(f"{work}/a", f"{work}/{name}")
+        r = run("--work", work, "--scratch", "6M", "-c", "cmp a b && cmp a c && stat -c %h a")
+        assert (r.code, r.out) == (0, b"3\n"), r
+        os.unlink(f"{work}/b")
+        write_file(work, "b", os.urandom(4 << 20))
+        r = run("--work", work, "--scratch", "6M", "-c", "true")
+        assert (r.code, r.reason) == (125, "usage") and "does not fit" in r.errtext, r

@@ -112,6 +112,33 @@ def test_the_vmm_that_is_hashed_is_the_one_that_is_executed():
     assert len(opens) == 1, opens
 
 
+def test_a_write_through_a_mapping_is_seen_through_an_overlay():
+    """The dirty pages are those of the file system below."""
+    size = 128 << 10
+    with Place() as p:
+        for name in ("upper", "work", "lower", "over"):
+            os.mkdir(f"{p.top}/{name}")
+        options = f"lowerdir={p.top}/lower,upperdir={p.top}/upper,workdir={p.top}/work"
+        if subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, f"{p.top}/over"], capture_output=True,
+                          check=False).returncode != 0:
+            raise Skip("no overlay can be mounted")
+        try:
+            file = f"{p.top}/over/f"
+            with open(file, "wb") as f:
+                f.write(b"070701".ljust(size, b"0"))
+            os.sync()
+            with open(file, "r+b") as f, mmap.mmap(f.fileno(), size) as m:
+                m[4096:4104] = b"version1"
+                time.sleep(SETTLES_S)
+                first = measured(p, "initrd", "--initrd", file)
+                m[4096:4104] = b"version2"
+                second = measured(p, "initrd", "--initrd", file)
+                want = hashlib.sha256(m[:]).hexdigest()
+        finally:
+            subprocess.run(["umount", f"{p.top}/over"], check=True)
+    assert first[1] != second[1] == want, (first, second, want)
+
+
 def test_an_unchanged_input_is_packed_once():
     with Place() as p:
         with open(p.file, "wb") as f:

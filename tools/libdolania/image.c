@@ -113,9 +113,12 @@ static int copy_content(struct build *b, int fd, const char *name, size_t inode,
 }
 
 /* What the caller named must be there; what lies in it may go. */
-static bool may_vanish(int dir, int error)
+static bool may_vanish(struct build *b, int dir, int error)
 {
-	return dir != AT_FDCWD && inputs_vanished(error);
+	bool may = dir != AT_FDCWD && inputs_vanished(error);
+
+	b->s->inputs.skipped += may;
+	return may;
 }
 
 static int add_file(struct build *b, int dir, const char *name, size_t parent, const char *as)
@@ -126,9 +129,9 @@ static int add_file(struct build *b, int dir, const char *name, size_t parent, c
 	long i;
 
 	if (fd < 0)
-		return may_vanish(dir, errno) ? 0 : wrong(b, dir == AT_FDCWD ? "" : name, errno);
+		return may_vanish(b, dir, errno) ? 0 : wrong(b, dir == AT_FDCWD ? "" : name, errno);
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
-		ret = dir != AT_FDCWD ? 0 : wrong(b, name, ESTALE);
+		ret = may_vanish(b, dir, ENOENT) ? 0 : wrong(b, name, ESTALE);
 	else if (erofs_add_name(&b->e, parent, as, &st) >= 0)
 		ret = 0;
 	else if (b->e.error != 0 || (i = erofs_add_file(&b->e, parent, as, &st)) < 0)
@@ -145,7 +148,7 @@ static int add_link(struct build *b, int dir, const char *name, size_t parent, s
 	ssize_t n = readlinkat(dir, name, target, sizeof(target) - 1);
 
 	if (n < 0)
-		return may_vanish(dir, errno) ? 0 : wrong(b, name, errno);
+		return may_vanish(b, dir, errno) ? 0 : wrong(b, name, errno);
 	target[n] = '\0';
 	return erofs_add_link(&b->e, parent, name, target, mtime) < 0 ? no_image(b) : 0;
 }
@@ -163,7 +166,7 @@ static int add_entry(struct build *b, int dir, const char *name, size_t parent)
 	struct stat st;
 
 	if (fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return may_vanish(dir, errno) ? 0 : wrong(b, name, errno);
+		return may_vanish(b, dir, errno) ? 0 : wrong(b, name, errno);
 	if (check_cancel(b) < 0)
 		return -1;
 	if (inputs_why_not(name, st.st_mode) != NULL)
@@ -202,7 +205,7 @@ static int add_directory(struct build *b, int dir, const char *name, size_t pare
 	long i;
 
 	if (fd < 0)
-		return may_vanish(dir, errno) ? 0 : wrong(b, top ? "" : name, errno);
+		return may_vanish(b, dir, errno) ? 0 : wrong(b, top ? "" : name, errno);
 	if (fstat(fd, &st) < 0 || (!top && (size_t)snprintf(b->path + length, left, "/%s", name) >= left))
 		ret = wrong(b, name, ENAMETOOLONG);
 	else if ((i = erofs_add_directory(&b->e, parent, as, st.st_mode, st.st_mtim)) < 0)

@@ -245,7 +245,7 @@ int inputs_plan(struct session *s)
 	if (check_covered(s) < 0)
 		return -1;
 	choose_binds(in);
-	return layout_make(s);
+	return 0;
 }
 
 /* `script` below `top`, both resolved; NULL: it is not. */
@@ -305,7 +305,7 @@ static int copy_too_large(struct session *s, enum dolania_reason why)
 
 int inputs_check_room(struct session *s)
 {
-	if (s->o->work_dir == NULL || s->o->scratch_bytes == 0 || s->inputs.source[0].bytes <= s->o->scratch_bytes)
+	if (s->o->work_dir == NULL || s->o->scratch_bytes == 0 || s->inputs.source[0].room_bytes <= s->o->scratch_bytes)
 		return 0;
 	return copy_too_large(s, DOLANIA_USAGE);
 }

@@ -35,6 +35,7 @@ struct source {
 	size_t bind;			/* in which mount of the guest */
 	bool shares;			/* others lie beneath its place: its entries are placed one by one */
 	uint64_t files, bytes;		/* in it: regular files, and what they hold */
+	uint64_t room_bytes;		/* the same, where each name of a file has its share */
 	struct dolania_left_out left_out;
 };
 
@@ -58,6 +59,7 @@ struct inputs {
 	size_t nodes, room;
 	char digest_name[80];		/* of the image's SHA-256 in the cache; "": it is not kept */
 	bool cached;			/* the image was there already */
+	size_t skipped;			/* entries that were gone when they were packed */
 };
 
 /* What tree_look found. */

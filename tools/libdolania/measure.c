@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,7 +47,17 @@ static void finish(struct dolania_measure *m, crypto_hash_sha256_state *h)
 	sodium_bin2hex(m->sha256, sizeof(m->sha256), digest, sizeof(digest));
 }
 
-static bool hash_fd(struct dolania_measure *m, int fd)
+/* A large file takes seconds. */
+static bool is_cancelled(struct session *s)
+{
+	struct pollfd p = { .fd = s->o->signal_fd, .events = POLLIN };
+
+	if (poll(&p, 1, 0) > 0)
+		session_take_signal(s);
+	return s->cancel_signal != 0;
+}
+
+static bool hash_fd(struct session *s, struct dolania_measure *m, int fd)
 {
 	enum { CHUNK = 256 * 1024 };
 	crypto_hash_sha256_state h;
@@ -57,12 +68,12 @@ static bool hash_fd(struct dolania_measure *m, int fd)
 	if (buffer == NULL)
 		return false;
 	crypto_hash_sha256_init(&h);
-	while ((n = pread(fd, buffer, CHUNK, at)) > 0) {
+	while (!is_cancelled(s) && (n = pread(fd, buffer, CHUNK, at)) > 0) {
 		crypto_hash_sha256_update(&h, buffer, (unsigned long long)n);
 		at += n;
 	}
 	free(buffer);
-	if (n < 0)
+	if (n != 0)
 		return false;
 	finish(m, &h);
 	return true;
@@ -172,7 +183,7 @@ void measure_file(struct session *s, const char *role, const char *name, int fd)
 	if (dir < 0 || !cache_get(dir, key, m)) {
 		if (dir >= 0)
 			unchanged_write_back(fd);
-		if (hash_fd(m, fd) && dir >= 0 && fstat(fd, &after) == 0 && after.st_size == before.st_size &&
+		if (hash_fd(s, m, fd) && dir >= 0 && fstat(fd, &after) == 0 && after.st_size == before.st_size &&
 		    after.st_ctim.tv_sec == before.st_ctim.tv_sec && after.st_ctim.tv_nsec == before.st_ctim.tv_nsec)
 			cache_put(dir, key, m);
 	}
@@ -190,7 +201,7 @@ void measure_kept(struct session *s, const char *role, const char *name, int fd,
 		return;
 	m->bytes = (uint64_t)st.st_size;
 	dir = cache_open("inputs");
-	if ((dir < 0 || !cache_get(dir, digest_name, m)) && hash_fd(m, fd) && dir >= 0)
+	if ((dir < 0 || !cache_get(dir, digest_name, m)) && hash_fd(s, m, fd) && dir >= 0)
 		cache_put(dir, digest_name, m);
 	if (dir >= 0)
 		close(dir);

@@ -96,6 +96,8 @@ void notes_script(struct session *s, uint64_t g_status)
 
 	if (s->o->form != DOLANIA_FILE)
 		return;
+	if (program[0] == '\0')
+		program = "the interpreter";
 	if (shebang_has_bom(c) && !reads_marks(program))
 		session_note(s, "the script begins with a byte order mark, which %s takes for a part of its first line; save it "
 			     "without (as \"UTF-8\", not \"UTF-8 with BOM\")", program);

@@ -191,6 +191,7 @@ void out_return(struct session *s)
 		snprintf(r->why_not, sizeof(r->why_not), "the run was cancelled");
 	} else if (s->r->vmm_left) {	/* it may still write to the disk */
 		snprintf(r->why_not, sizeof(r->why_not), "the VMM did not disappear");
+		host_is_fine = false;
 	} else if (s->r->report.t_ready == 0) {
 		snprintf(r->why_not, sizeof(r->why_not), "the script did not start");
 	} else {

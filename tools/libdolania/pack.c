@@ -49,7 +49,7 @@ static int make_image(struct session *s, int image, const struct tree *before, b
 
 	if (image_make(s, image) < 0 || tree_look(s, &after) < 0)
 		return -1;
-	*whole = memcmp(before->key, after.key, sizeof(after.key)) == 0;
+	*whole = s->inputs.skipped == 0 && memcmp(before->key, after.key, sizeof(after.key)) == 0;
 	if (!*whole)
 		session_note(s, "%s %s: changed while it was packed; the script may see some files as they were, some as "
 			     "they are", s->inputs.source[0].option, s->inputs.source[0].path);
@@ -62,7 +62,8 @@ int pack_inputs(struct session *s)
 	int dir = -1, image = -1, ret = -1;
 	bool whole = false, keep;
 
-	if (tree_look(s, &t) < 0 || inputs_check_room(s) < 0)
+	/* The layout after the first look: then the second one sees what changed under it. */
+	if (tree_look(s, &t) < 0 || layout_make(s) < 0 || inputs_check_room(s) < 0)
 		return -1;
 	dir = store_open(s);
 	s->fd.input = store_find(s, dir, &t);

@@ -140,6 +140,8 @@ static int prepare(struct session *s)
 			     s->o->site == NULL ? "" : ", " POLICY_SITE " too");
 	s->fd.program = open(s->paths.vmm, O_RDONLY | O_CLOEXEC);	/* what is hashed is what is executed */
 	measure_all(s);
+	if (s->cancel_signal != 0)
+		return -1;
 	s->ram_bytes = s->r->ram_bytes = ram_for(s->o);
 	return job_build(s) < 0 ? -1 : spawn_prepare(s);
 }

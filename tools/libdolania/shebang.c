@@ -212,6 +212,16 @@ int shebang_read(struct session *s)
 	return c->interp[0] != '\0' ? split(s) : 0;
 }
 
+/* An option of env whose argument is the next word: -u NAME, -iu NAME, --chdir DIR. */
+static bool takes_a_word(const char *word)
+{
+	size_t n = strlen(word);
+
+	if (strncmp(word, "--", 2) == 0)
+		return strcmp(word, "--unset") == 0 || strcmp(word, "--chdir") == 0 || strcmp(word, "--argv0") == 0;
+	return word[0] == '-' && n > 1 && strcspn(word, "uCa") == n - 1;
+}
+
 /* The program that env is to start: after its options and settings. */
 static const char *behind_env(const struct script *c)
 {
@@ -225,8 +235,8 @@ static const char *behind_env(const struct script *c)
 	for (unsigned i = 1; i < c->words; i++) {
 		const char *word = c->word[i];
 
-		if (word[0] == '-' && word[1] != '\0' && word[2] == '\0' && strchr("uCa", word[1]) != NULL)
-			i++;		/* with an argument of its own */
+		if (takes_a_word(word))
+			i++;
 		else if (word[0] != '-' && memchr(word, '=', strcspn(word, " \t")) == NULL)
 			return word;
 	}

@@ -210,7 +210,8 @@ void store_keep(struct session *s, int dir, int image, const struct tree *t)
 		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", image);
 	name_of(t, IMAGE, name);
-	if (linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) < 0 && errno != EEXIST)
+	/* Where another run was first the digest beside its image is not ours to take. */
+	if (linkat(AT_FDCWD, path, dir, name, AT_SYMLINK_FOLLOW) < 0)
 		return;
 	name_of(t, DIGEST, s->inputs.digest_name);
 	prune(dir, s->o->cache_bytes);

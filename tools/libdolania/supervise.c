@@ -7,9 +7,8 @@
  *
  * The VMM keeps the wall limit itself; this clock is the second line, for a VMM
  * that does not obey.  It kills GRACE after the limit unless the VMM says that
- * no guest instruction runs any more (then it gets time to wipe) or that the
- * guest has not begun.  A VMM that was killed and does not disappear is waited for as
- * long as any other process (confine.h); then the run ends without it, and says so.
+ * no guest instruction runs any more (then it gets time to wipe) or that the guest has not begun.
+ * A VMM that was killed and does not disappear has CONFINE_GONE_MS; then the run ends without it, and says so.
  *
  * What the guest controls here: stream bytes; and through a taken-over VMM also
  * the report page, which is only believed for WIPE_NS longer.
@@ -140,8 +139,10 @@ static int mind_the_dead(struct loop *l)
 	reap(l);
 	if (!l->gone && now >= until) {
 		l->s->r->vmm_left = true;
-		if (!discard_freeze(l->s))	/* a ring that is still written to has no end */
+		if (!discard_freeze(l->s)) {	/* a ring that is still written to has no end */
 			l->out.drained = l->err.drained = true;
+			l->out.stats->error = l->err.stats->error = ENOMEM;
+		}
 		end_vmm(l);
 	}
 	return l->gone ? 0 : l->held ? HELD_MS : (int)((until - now) / NS_PER_MS) + 1;

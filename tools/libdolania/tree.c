@@ -175,6 +175,7 @@ static int look_at_entry(struct walk *w, int dir, const char *name, unsigned dep
 	if (S_ISREG(st.st_mode)) {
 		w->c->files++;
 		w->c->bytes += (uint64_t)st.st_size;
+		w->c->room_bytes += (uint64_t)st.st_size / (st.st_nlink > 0 ? st.st_nlink : 1);
 		return 0;
 	}
 	if (S_ISLNK(st.st_mode)) {
@@ -226,7 +227,7 @@ static int look_at_source(struct walk *w)
 	struct stat st;
 	int fd;
 
-	c->files = c->bytes = 0;
+	c->files = c->bytes = c->room_bytes = 0;
 	inputs_forget_left_out(&c->left_out);
 	hash_text(w, c->place);
 	if (stat(c->path, &st) < 0)
@@ -236,7 +237,7 @@ static int look_at_source(struct walk *w)
 	if (c->directory)
 		return look_at_directory(w, AT_FDCWD, c->path, 0);
 	c->files = 1;
-	c->bytes = (uint64_t)st.st_size;
+	c->bytes = c->room_bytes = (uint64_t)st.st_size;
 	fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0)
 		return failed(w, "", errno);

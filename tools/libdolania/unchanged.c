@@ -20,8 +20,11 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tools/libdolania/internal.h"
+
+#define OVERLAYFS 0x794C7630u
 
 enum { SETTLED_S = 2 };
 
@@ -31,7 +34,7 @@ static const unsigned known_file_systems[] = {
 	0x58465342,	/* xfs */
 	0x9123683E,	/* btrfs */
 	0x01021994,	/* tmpfs */
-	0x794C7630,	/* overlayfs */
+	OVERLAYFS,
 	0xF2F52010,	/* f2fs */
 	0x2FC12FC1,	/* zfs */
 	0xCA451A4E,	/* bcachefs */
@@ -57,5 +60,10 @@ bool unchanged_is_settled(const struct timespec *ctime, const struct timespec *n
 
 void unchanged_write_back(int fd)
 {
+	struct statfs fs;
+
+	/* sync_file_range looks at overlayfs's own pages, and it has none: they are the file system's below. */
+	if (fstatfs(fd, &fs) == 0 && (unsigned)fs.f_type == OVERLAYFS)
+		(void)fdatasync(fd);
 	(void)sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER);
 }
