@@ -68,6 +68,21 @@ int cgroup_limit(const struct cgroup *g, const struct wire_job *h, struct fault 
 	return error == 0 ? 0 : fault(f, WIRE_STEP_CGROUP, error);
 }
 
+uint64_t cgroup_count(const struct cgroup *g)
+{
+	char text[1024];
+	uint64_t lines = 0;
+	int fd = openat(g->dir, "cgroup.procs", O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, text, sizeof text)) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			lines += text[i] == '\n';
+	if (fd >= 0)
+		close(fd);
+	return lines;
+}
+
 void cgroup_kill(const struct cgroup *g)
 {
 	int error = write_at(g->dir, "cgroup.kill", "1");

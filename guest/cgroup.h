@@ -20,6 +20,9 @@ int cgroup_make(struct cgroup *g, struct fault *f) MUST_CHECK;
 
 int cgroup_limit(const struct cgroup *g, const struct wire_job *h, struct fault *f) MUST_CHECK;
 
+/* How many processes are in the group. */
+uint64_t cgroup_count(const struct cgroup *g);
+
 /* Kills what is in the group, also what is being forked. */
 void cgroup_kill(const struct cgroup *g);
 

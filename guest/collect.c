@@ -131,6 +131,9 @@ struct wire_frame collect_exit(const struct relay *r)
 	/* a script that went on without it did not need it */
 	if ((v[WIRE_EXIT_KIND] != WIRE_KIND_EXITED || v[WIRE_EXIT_CODE] != 0) && memory_was_refused(r->log))
 		v[WIRE_EXIT_PLACES] |= WIRE_PLACES_NO_MEMORY;
+	/* for memory the kernel killed them all */
+	if (v[WIRE_EXIT_KIND] != WIRE_KIND_OOM)
+		v[WIRE_EXIT_PLACES] |= r->left << WIRE_PLACES_KILLED_SHIFT;
 	return frame;
 }
 

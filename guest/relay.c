@@ -180,6 +180,7 @@ static void reap(struct relay *r)
 			r->status = status;
 			r->ended_ns = now_ns();
 		} else if (pid == 0 && r->ended) {
+			r->left = cgroup_count(r->group);
 			cgroup_kill(r->group);
 			flags = 0;
 		} else if (pid == 0 || (pid < 0 && errno != EINTR)) {

@@ -34,6 +34,7 @@ struct relay {
 	int ended;		/* the script's first process was reaped */
 	int empty;		/* and so was everything else */
 	int status;		/* its wait status */
+	uint64_t left;		/* how many processes it left running; they were killed */
 	uint64_t ended_ns;
 	struct stream in, out, err;
 };

@@ -132,6 +132,7 @@ enum wire_exit {
 };
 enum wire_places {
 	WIRE_PLACES_OUT_LEFT = 1u << 31,	/* files in /out, without WIRE_JOB_OUT: nobody takes them */
+	WIRE_PLACES_KILLED_SHIFT = 32,	/* from this bit on: the processes that the script left running, and init killed */
 	WIRE_PLACES_NO_MEMORY = 1u << 30,	/* a script that failed had asked for more than the machine has */
 };
 enum wire_exit_kind {

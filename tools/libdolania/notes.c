@@ -51,6 +51,7 @@ static void tell_disks(struct session *s, uint64_t g_places)
 void notes_guest(struct session *s, const uint64_t *v)
 {
 	char size[32], advice[POLICY_ADVICE_BYTES];
+	uint64_t killed = v[WIRE_EXIT_PLACES] >> WIRE_PLACES_KILLED_SHIFT;
 
 	tell_tmp(s, v);
 	tell_disks(s, v[WIRE_EXIT_PLACES]);
@@ -66,6 +67,9 @@ void notes_guest(struct session *s, const uint64_t *v)
 		session_note(s, "guest refused a request for more memory than it has (--memory %s); %s",
 			     dolania_format_bytes(s->o->memory_bytes, size, sizeof(size)),
 			     policy_advice(s->o, SETTING_MEMORY, advice, sizeof(advice)));
+	if (killed > 0)
+		session_note(s, "guest killed %" PRIu64 " process%s that the script left running; 'wait' in the script lets "
+			     "them finish", killed, killed == 1 ? "" : "es");
 }
 
 /*

@@ -60,6 +60,7 @@ static json_t *result_guest(const struct dolania_result *r)
 	json_set_number(o, "code", v[WIRE_EXIT_CODE]);
 	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
 		json_set_number(o, fields[i].key, kind == WIRE_KIND_INIT_FAILED ? 0 : v[fields[i].at]);
+	json_set_number(o, "killed_processes", kind == WIRE_KIND_INIT_FAILED ? 0 : v[WIRE_EXIT_PLACES] >> WIRE_PLACES_KILLED_SHIFT);
 	return o;
 }
 
