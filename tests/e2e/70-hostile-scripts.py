@@ -112,9 +112,9 @@ def test_devices_and_kernel_knobs_are_shut():
                   "/proc/1/mem /proc/1/environ /proc/sys/kernel/core_pattern /sys/fs/cgroup/cgroup.procs "
                   "/proc/1/fd/0 /proc/1/maps /dev/console /dev/vsock; do "
                   "( : <\"$f\" ) 2>/dev/null && echo \"read $f\"; ( : >>\"$f\" ) 2>/dev/null && echo \"write $f\"; done; "
-                  "ls /proc/1/fd 2>/dev/null; reboot -f 2>/dev/null && echo rebooted; "
-                  "mount -t tmpfs x /tmp 2>/dev/null && echo mounted; umount -l /proc 2>/dev/null && echo umounted; "
-                  "insmod /tmp/x 2>/dev/null && echo module; chroot / true 2>/dev/null && echo chrooted; "
+                  "ls /proc/1/fd 2>/dev/null; busybox reboot -f 2>/dev/null && echo rebooted; "
+                  "busybox mount -t tmpfs x /tmp 2>/dev/null && echo mounted; busybox umount -l /proc 2>/dev/null && echo umounted; "
+                  "busybox insmod /tmp/x 2>/dev/null && echo module; chroot / true 2>/dev/null && echo chrooted; "
                   "unshare -U true 2>/dev/null && echo userns; exit 0")
     assert r.code == 0
     allowed = {"read /proc/sys/kernel/core_pattern", "read /sys/fs/cgroup/cgroup.procs"}
