@@ -195,7 +195,7 @@ def fail_allocations(which):
 
 def test_some_allocations_fail():
     """Most are the result's own fields, after the run."""
-    fail_allocations(lambda count: [*range(1, 30, 4), count // 2, count])
+    fail_allocations(lambda count: [*range(1, 30, 4), count // 2, count * 2 // 3, count * 3 // 4, count * 7 // 8, count])
 
 
 @slow

@@ -6,9 +6,11 @@
  *	given and tighter:    as given
  *	given and looser:     only where the policy says "raise", and never past the site's
  */
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tools/libdolania/internal.h"
 #include "tools/libdolania/policy.h"
@@ -174,12 +176,15 @@ int policy_fits(const struct dolania_policy *p, const struct policy_wish *wish, 
 static bool is_identity(const char *path)
 {
 	unsigned long inside, outside, count;
-	FILE *f = fopen(path, "re");
-	bool one = f != NULL && fscanf(f, "%lu %lu %lu", &inside, &outside, &count) == 3, more = one && fscanf(f, "%lu", &inside) == 1;
+	char text[256], rest;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 
-	if (f != NULL)
-		fclose(f);
-	return one && !more && inside == 0 && outside == 0 && count == 0xffffffff;
+	if (fd >= 0)
+		close(fd);
+	text[n < 0 ? 0 : n] = '\0';
+	return sscanf(text, "%lu %lu %lu %c", &inside, &outside, &count, &rest) == 3 && inside == 0 && outside == 0 &&
+	       count == 0xffffffff;
 }
 
 bool policy_ids_are_mapped(void)
