@@ -35,7 +35,7 @@ NOT_TRIED = {
 HEAD = """# The two vendors
 
 The same tests run on AMD's SVM (QEMU) and on Intel's VMX with EPT (Bochs, `tests/run intel`, see
-[kvm-host.md](kvm-host.md)), under the same kernel. Of the hostile guests, {tried} are about the processor, memory,
+[kvm-host.md](kvm-host.md)), under the same kernel. {tried} hostile guests are about the processor, memory,
 interrupts and the host's KVM. {same} of them do the same on both. This page is printed by
 `tests/intel/vendors.py`; a test fails where it is wrong.
 

@@ -7,7 +7,7 @@
  * ctime, if three things hold:
  *
  *  - its file system gives each change a ctime of now; those that do are listed here.  What a server
- *    or a process answers (NFS, SMB, FUSE) is believed of nobody;
+ *    or a process answers (NFS, SMB, FUSE) is not believed;
  *  - its ctime was SETTLED_S old when it was read: two writes within one tick of the clock have
  *    one ctime;
  *  - its dirty pages were written back before it was read: a page that is dirty through a shared mapping
